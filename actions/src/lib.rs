@@ -21,6 +21,7 @@ mod executor;
 mod forks;
 mod lock;
 mod metrics;
+mod opened_links;
 mod planner;
 mod rate_limit;
 mod reconciler;

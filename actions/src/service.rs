@@ -310,6 +310,12 @@ impl ActionService {
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
             details.insert(detail::COMMENT.to_owned(), comment.to_owned());
         }
+        if matches!(decision, ActionDecision::Approve { .. })
+            && let Some(link) = action.link_of(&by.name)
+        {
+            let name = link.target_name.clone();
+            details.insert(detail::NOTIFICATION_TARGET.to_owned(), name);
+        }
         let mut records = vec![action_record(&next, &by.name, audit_event, details, at)];
         records.extend(end_record(action, &next, &by.name, at));
         Ok((next, records))

@@ -8,6 +8,7 @@ mod accounts;
 mod action_detail;
 mod action_list;
 mod api_client;
+pub mod approval_link;
 mod audit;
 mod events;
 mod findings;

@@ -2,6 +2,7 @@
 
 pub mod acknowledgement;
 pub mod address_policy;
+pub mod approval_link;
 pub mod audit;
 pub mod authority;
 pub mod clock;

@@ -38,6 +38,7 @@ pub struct StateSecret {
     seen: hmac::Key,
     deliveries: hmac::Key,
     log_entries: hmac::Key,
+    approval_links: hmac::Key,
     exports: [u8; 32],
 }
 
@@ -84,6 +85,7 @@ impl StateSecret {
         let seen: [u8; 32] = derive(&secret, b"authentication of seen records")?;
         let deliveries: [u8; 32] = derive(&secret, b"authentication of deliveries")?;
         let log_entries: [u8; 32] = derive(&secret, b"authentication of log entries")?;
+        let approval_links: [u8; 32] = derive(&secret, b"authentication of approval links")?;
         Ok(Self {
             kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
             authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
@@ -92,6 +94,7 @@ impl StateSecret {
             seen: hmac::Key::new(hmac::HMAC_SHA256, &seen),
             deliveries: hmac::Key::new(hmac::HMAC_SHA256, &deliveries),
             log_entries: hmac::Key::new(hmac::HMAC_SHA256, &log_entries),
+            approval_links: hmac::Key::new(hmac::HMAC_SHA256, &approval_links),
             exports: derive(&secret, b"encryption of exports")?,
         })
     }
@@ -215,6 +218,29 @@ impl StateSecrets {
             return false;
         };
         hmac::verify(&secret.deliveries, message, &tag).is_ok()
+    }
+
+    /// Authenticates an approval link with the newest secret.
+    pub(crate) fn sign_approval_link(&self, message: &[u8]) -> EntrySeal {
+        let secret = self.newest();
+        EntrySeal {
+            kid: secret.kid.clone(),
+            tag: envelope::to_hex(hmac::sign(&secret.approval_links, message).as_ref()),
+        }
+    }
+
+    /// Whether `seal` authenticates an approval link.
+    pub(crate) fn verify_approval_link(&self, message: &[u8], seal: &EntrySeal) -> SealVerdict {
+        let Some(secret) = self.find(&seal.kid) else {
+            return SealVerdict::UnknownSecret;
+        };
+        let genuine = envelope::from_hex(&seal.tag)
+            .is_some_and(|tag| hmac::verify(&secret.approval_links, message, &tag).is_ok());
+        if genuine {
+            SealVerdict::Valid
+        } else {
+            SealVerdict::Invalid
+        }
     }
 
     /// Authenticates a file of seen records with the newest secret.

@@ -12,6 +12,7 @@
 //! same ID.
 
 mod anchor_webhook;
+mod approval_links;
 mod delivery_worker;
 mod dispatcher;
 mod egress;
@@ -44,11 +45,13 @@ use registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub use anchor_webhook::{AnchorWebhook, AnchorWebhookSettings};
+pub use approval_links::{ApprovalLinkSource, RequestToApprove};
 pub use outbound::{OutboundClient, OutboundError, OutboundUrl};
 pub use sender::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
 pub use service::{DeliveryQuery, NotifyError};
 pub use target_request::{InvalidTarget, TargetRequest, is_webhook_secret, parse_email_address};
 
+use approval_links::ApprovalLinkMaker;
 use delivery_worker::DeliveryWorker;
 use dispatcher::Dispatcher;
 use egress::EgressPolicy;
@@ -60,7 +63,7 @@ use webhook_client::WebhookClient;
 pub type MaintenanceCheck = Arc<dyn Fn(&ClusterName, Timestamp) -> bool + Send + Sync>;
 
 /// How notifications are sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NotifySettings {
     /// Prefix of the console's keys in etcd.
     pub state_prefix: String,
@@ -72,6 +75,8 @@ pub struct NotifySettings {
     pub ca_file: Option<PathBuf>,
     /// The SMTP server; without one, e-mail targets fail.
     pub smtp: Option<SmtpConfig>,
+    /// Where requests that wait for approval are read for their links; without one, notifications have none.
+    pub approval_links: Option<Arc<dyn ApprovalLinkSource>>,
     /// Looks up the names of receivers.
     pub resolver: Resolver,
 }
@@ -137,6 +142,7 @@ impl NotificationService {
             )?,
             mailer,
             public_url: settings.public_url.clone(),
+            approval_links: ApprovalLinkMaker::new(settings, &registry),
             directory: sources.directory.clone(),
         };
         let (targets, follow_targets) =
@@ -156,6 +162,18 @@ impl NotificationService {
             shutdown.clone(),
         ));
         Ok(Self { inner })
+    }
+
+    /// The name of the target `id`; `None` if there is no such target any longer.
+    ///
+    /// # Errors
+    /// When etcd fails.
+    pub async fn target_name(&self, id: &str) -> Result<Option<String>, NotifyError> {
+        match self.require_target(id).await {
+            Ok((target, _)) => Ok(Some(target.name)),
+            Err(NotifyError::UnknownTarget(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

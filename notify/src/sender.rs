@@ -17,6 +17,7 @@ use galera::publish::notification::delivery::DeliveryAttempt;
 use galera::publish::notification::text::truncate;
 use http::HeaderMap;
 
+use super::approval_links::{self, ApprovalLinkMaker};
 use super::target::{TargetChannel, TargetRecord};
 use super::webhook_client::{ReceiverUrl, WebhookClient, WebhookError, WebhookResponse};
 
@@ -107,6 +108,7 @@ pub(super) struct NotificationSender {
     pub(super) webhook_client: WebhookClient,
     pub(super) mailer: Option<Mailer>,
     pub(super) public_url: Option<PublicUrl>,
+    pub(super) approval_links: Option<ApprovalLinkMaker>,
     pub(super) directory: AccountCache,
 }
 
@@ -119,17 +121,25 @@ impl NotificationSender {
         notification: &Notification,
     ) -> (DeliveryOutcome, DeliveryAttempt) {
         let (at, began) = (now(), Instant::now());
-        let reply =
-            tokio::time::timeout(ATTEMPT_TIMEOUT, self.send(id, target, notification, at)).await;
+        let approve = self.approval_link(id, notification).await;
+        let sending = self.send(id, target, notification, approve.as_deref(), at);
+        let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, sending).await;
         let reply = reply.unwrap_or_else(|_| {
             DeliveryReply::retry(format!("timed out after {} s", ATTEMPT_TIMEOUT.as_secs()))
         });
+        let redacted = |text: &str| match &approve {
+            // A receiver may return what it received, and the log is shown to operators.
+            Some(link) => approval_links::without_token(text, link),
+            None => text.to_owned(),
+        };
         let attempt = DeliveryAttempt {
             at,
             millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             status: reply.status,
-            error: reply.error.map(|error| truncate(&error, ANSWER_CHARS_MAX)),
-            answer: truncate(reply.answer.trim(), ANSWER_CHARS_MAX),
+            error: reply
+                .error
+                .map(|error| truncate(&redacted(&error), ANSWER_CHARS_MAX)),
+            answer: truncate(redacted(&reply.answer).trim(), ANSWER_CHARS_MAX),
         };
         (reply.outcome, attempt)
     }
@@ -139,11 +149,12 @@ impl NotificationSender {
         id: &str,
         target: &TargetRecord,
         notification: &Notification,
+        approve: Option<&str>,
         at: Timestamp,
     ) -> DeliveryReply {
         match &target.channel {
             TargetChannel::Webhook { url, secret } => {
-                let body = webhook::body(notification, &self.link(notification));
+                let body = webhook::body(notification, &self.link(notification), approve);
                 let headers = webhook::headers(secret.0.expose(), &notification.id, &body, at);
                 self.post(url, None, headers, body).await
             }
@@ -151,21 +162,25 @@ impl NotificationSender {
                 let body = slack::body(
                     notification,
                     self.public_url.is_some().then(|| self.link(notification)),
+                    approve,
                 );
                 self.post(url.0.expose(), None, HeaderMap::new(), body)
                     .await
             }
             TargetChannel::Alertmanager { url, authorization } => {
-                let alerts = alertmanager::alerts(notification, &self.link(notification), at);
+                let link = self.link(notification);
+                let alerts = alertmanager::alerts(notification, &link, approve, at);
                 let authorization = authorization.as_ref().map(|secret| secret.0.expose());
                 self.post_alerts(url, authorization, &alerts).await
             }
             TargetChannel::Email { to, people } => match &self.mailer {
                 Some(mailer) => {
                     let recipients = self.recipients(to, *people, notification);
-                    mailer
-                        .send(id, &recipients, notification, &self.link(notification))
-                        .await
+                    let links = mail::MailLinks {
+                        page: &self.link(notification),
+                        approve,
+                    };
+                    mailer.send(id, &recipients, notification, links).await
                 }
                 None => DeliveryReply::retry(
                     "no SMTP server is configured; set --smtp-host and --smtp-from",
@@ -227,6 +242,12 @@ impl NotificationSender {
             Err(error) => return DeliveryReply::rejected(format!("invalid URL: {error}")),
         };
         DeliveryReply::from_http(self.webhook_client.post(&url, path, headers, body).await)
+    }
+
+    /// The link by which an approver opens the request that `notification` is about, if there is one.
+    async fn approval_link(&self, target: &str, notification: &Notification) -> Option<String> {
+        let links = self.approval_links.as_ref()?;
+        links.link(notification, target).await
     }
 
     /// Link to the console's page: absolute if the public URL is known.

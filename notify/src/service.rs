@@ -299,7 +299,10 @@ impl NotificationService {
         Ok(next)
     }
 
-    async fn require_target(&self, id: &str) -> Result<(TargetRecord, i64), NotifyError> {
+    pub(super) async fn require_target(
+        &self,
+        id: &str,
+    ) -> Result<(TargetRecord, i64), NotifyError> {
         let unknown = || NotifyError::UnknownTarget(id.chars().take(40).collect());
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(unknown());

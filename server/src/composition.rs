@@ -10,6 +10,7 @@ use std::time::Duration;
 use accounts::TokenStore;
 use accounts::store::AccountStore;
 use console_core::address_policy::AddressPolicy;
+use console_core::approval_link::ApprovalLinkSeals;
 use console_core::audit::{
     AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
 };
@@ -35,6 +36,7 @@ use crate::actions::{
     RecoveryCredentials,
 };
 use crate::allowed_hosts::AllowedHosts;
+use crate::approval_links;
 use crate::assets::Site;
 use crate::audit_anchors::AnchorDelivery;
 use crate::audit_retention;
@@ -220,7 +222,10 @@ impl Builder<'_> {
         };
         let receiver_policy = AddressPolicy::new(config.notify.allow.clone());
         let notifications = NotificationService::start(
-            &notify_settings(config, &self.resolver, &receiver_policy),
+            &NotifySettings {
+                approval_links: approval_links::source(config, &actions),
+                ..notify_settings(config, &self.resolver, &receiver_policy)
+            },
             self.registry.clone(),
             sources,
             leadership.clone(),
@@ -317,6 +322,10 @@ impl Builder<'_> {
             leadership,
             status_pages,
             notifications,
+            approval_links: config
+                .notify
+                .approval_links
+                .then(|| ApprovalLinkSeals::of(&self.registry)),
             metrics: Arc::default(),
             limits: ClientLimits::new(&config.limits),
             resolver: self.resolver.clone(),
@@ -507,6 +516,7 @@ impl Builder<'_> {
             registry: self.registry.clone(),
             trail: trail.clone(),
             monitor: monitor.clone(),
+            labels: self.labels.clone(),
             verdict_history: Arc::new(history.clone()),
             leadership: leadership.clone(),
         };
@@ -573,6 +583,7 @@ fn notify_settings(
         ca_file: config.notify.ca.clone(),
         smtp: config.notify.smtp.clone(),
         resolver: resolver.clone(),
+        approval_links: None,
     }
 }
 

@@ -244,6 +244,8 @@ pub struct NotifyConfig {
     pub allow: Vec<IpNet>,
     /// Authority of receivers' certificates, in addition to the system's.
     pub ca: Option<PathBuf>,
+    /// Whether notifications of requests have a link for approvers.
+    pub approval_links: bool,
 }
 
 /// Number of approvals that actions need.
@@ -451,8 +453,15 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     reader.finish(|reader| {
         let (registry_prefix, state_prefix) = prefixes?;
         let (poll_interval, probe_timeout) = timing?;
+        let http = http?;
+        if let Some(message) = missing_for_links(&notify, &http, state_secret.as_ref()) {
+            reader.warnings.push(ConfigProblem {
+                origin: reader.origin(&settings::APPROVAL_LINKS),
+                message: message.to_owned(),
+            });
+        }
         Some(Config {
-            http: http?,
+            http,
             limits: limits?,
             etcd: etcd?,
             etcd_quota: etcd_quota?,
@@ -490,6 +499,28 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             warnings: std::mem::take(&mut reader.warnings),
         })
     })
+}
+
+/// Why notifications have no approval links although they are on.
+fn missing_for_links(
+    notify: &NotifyConfig,
+    http: &HttpConfig,
+    state_secret: Option<&StateSecretConfig>,
+) -> Option<&'static str> {
+    match (&http.public_url, state_secret) {
+        _ if !notify.approval_links => None,
+        (None, _) => Some("notifications have no approval links: set --public-url"),
+        (_, None) => Some("notifications have no approval links: set --state-secret-file"),
+        _ => None,
+    }
+}
+
+impl Config {
+    /// Why notifications have no approval links although the setting is on; `None` if they have, or it is off.
+    #[must_use]
+    pub fn approval_links_missing(&self) -> Option<&'static str> {
+        missing_for_links(&self.notify, &self.http, self.state_secret.as_ref())
+    }
 }
 
 /// Reads the part of the configuration that the `user` and `audit` commands need; other settings are not validated.

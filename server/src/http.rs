@@ -11,6 +11,7 @@ mod accounts;
 mod actions;
 mod alarms;
 mod ambiguous_headers;
+mod approval_links;
 mod audit;
 mod bearer;
 mod body_limit;
@@ -75,6 +76,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::any;
 use console_core::address_policy::AddressPolicy;
+use console_core::approval_link::ApprovalLinkSeals;
 use console_core::current_labels::CurrentLabels;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
@@ -162,6 +164,8 @@ pub struct AppContext {
     pub leadership: Leadership,
     pub status_pages: StatusPageService,
     pub notifications: NotificationService,
+    /// Verifies approval links; `None` if they are off.
+    pub approval_links: Option<ApprovalLinkSeals>,
     pub metrics: Arc<WebMetrics>,
     /// The topics of protocol 2 of the WebSocket.
     pub live_topics: SharedTopics,
@@ -231,6 +235,7 @@ pub fn router(state: AppState) -> Router {
     let api = identified(Router::from(api_routes()).layer(decided).layer(reads));
     let forwarder = forms::FormForwarder::new(&state, in_process(&api));
     let forms = sign_in::routes()
+        .merge(approval_links::forms())
         .merge(status_pages::forms(forwarder.clone()))
         .merge(notification_forms::routes(forwarder.clone()))
         .merge(account_forms::routes(forwarder.clone()))
@@ -243,6 +248,7 @@ pub fn router(state: AppState) -> Router {
     let mut router = Router::new()
         .merge(api)
         .merge(identified(forms))
+        .merge(approval_links::pages(&state))
         .merge(Router::from(health::routes()));
     if state.serves_metrics {
         router = router.merge(Router::from(health::metrics_routes()));

@@ -5,6 +5,7 @@
 
 pub use actions;
 pub mod allowed_hosts;
+mod approval_links;
 pub mod assets;
 pub mod audit_anchors;
 mod audit_retention;

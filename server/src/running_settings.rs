@@ -4,7 +4,7 @@ use std::sync::{PoisonError, RwLock};
 
 use galera::publish::settings::SettingView;
 
-use crate::config::{Config, EffectiveSetting};
+use crate::config::{Config, EffectiveSetting, settings};
 
 /// Every setting with its value and source. A reload changes some of them.
 #[derive(Debug)]
@@ -13,7 +13,13 @@ pub struct RunningSettings(RwLock<Vec<SettingView>>);
 impl RunningSettings {
     /// Those of `config`.
     pub(crate) fn of(config: &Config) -> Self {
-        Self(RwLock::new(config.effective.iter().map(view).collect()))
+        let running = Self(RwLock::new(config.effective.iter().map(view).collect()));
+        if let Some(why) = config.approval_links_missing() {
+            running.change(settings::APPROVAL_LINKS.flag, |setting| {
+                setting.without_effect = Some(why.to_owned());
+            });
+        }
+        running
     }
 
     /// All settings, in the order of the documentation.
@@ -68,6 +74,7 @@ fn view(effective: &EffectiveSetting) -> SettingView {
         default: setting.default_text().to_owned(),
         source: effective.origin.to_string(),
         after_restart: None,
+        without_effect: None,
         help: setting.help.to_owned(),
     }
 }
@@ -77,7 +84,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{SettingOrigin, settings};
+    use crate::config::SettingOrigin;
 
     fn effective(
         setting: &'static settings::Setting,

@@ -94,7 +94,7 @@ pub(super) fn fieldset(legend: &'static str, fields: impl Into<Content>) -> El {
         .child(fields)
 }
 
-pub(super) fn hint(text: &'static str) -> El {
+pub(super) fn hint(text: impl Into<Content>) -> El {
     el("p").class("quiet").child(text)
 }
 

@@ -66,6 +66,7 @@ fn setting_row(setting: &SettingView) -> El {
         .after_restart
         .as_ref()
         .map(|value| sub(format!("after a restart: {value}")));
+    let without_effect = setting.without_effect.clone().map(sub);
     let source = match setting.source.as_str() {
         "default" => quiet("default").into(),
         source => Content::from(code(source.to_owned())),
@@ -73,7 +74,7 @@ fn setting_row(setting: &SettingView) -> El {
     row(el("span")
         .child(code(setting.flag.clone()))
         .child(sub(setting.help.clone())))
-    .child(cell(COLUMNS[1], value).child(after))
+    .child(cell(COLUMNS[1], value).child(without_effect).child(after))
     .child(cell(COLUMNS[2], source))
 }
 
@@ -91,6 +92,7 @@ mod tests {
                 default: "none of <them>".to_owned(),
                 source: "default".to_owned(),
                 after_restart: after.map(str::to_owned),
+                without_effect: value.map(|_| "no effect: set <it>".to_owned()),
                 help: "One sentence.".to_owned(),
             };
         let list = SettingList {
@@ -107,6 +109,7 @@ mod tests {
             "Settings of etcd",
             "none of &lt;them&gt;",
             "after a restart: 2s",
+            "no effect: set &lt;it&gt;",
             "in force after a restart: poll-interval.",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");

@@ -68,11 +68,11 @@ pub(super) fn list_page(
 
 fn page_row(page: &StatusPageView, now: Timestamp) -> El {
     let valid = page.links.iter().filter(|link| link.valid).count();
-    let names: Vec<&str> = page
-        .settings
-        .clusters
-        .iter()
-        .map(|listed| listed.name.as_str())
+    let listed = page.settings.clusters.iter();
+    let listed = listed.map(|listed| listed.name.clone());
+    let selected = page.selected.iter();
+    let names: Vec<String> = listed
+        .chain(selected.map(|cluster| cluster.display_name().into_owned()))
         .collect();
     let head = el("span")
         .child(link(
@@ -243,7 +243,20 @@ fn settings_section(view: &StatusPageView, path: &str, refusal: Option<&str>) ->
         .iter()
         .map(|listed| format!("{} = {}", listed.cluster, listed.name))
         .collect();
+    let selected: Vec<String> = view
+        .selected
+        .iter()
+        .map(|cluster| cluster.display_name().into_owned())
+        .collect();
+    let selected = (!view.settings.labels.is_empty()).then(|| {
+        let names = match selected.is_empty() {
+            true => "none".to_owned(),
+            false => selected.join(", "),
+        };
+        hint(format!("Selected by labels now: {names}."))
+    });
     let form = post_form(path.to_owned())
+        .child(selected)
         .child(hidden_field("revision", view.revision.to_string()))
         .child(settings_fields(&view.settings, &named.join("\n")))
         .child(primary_button("Save".to_owned(), refusal));
@@ -262,6 +275,7 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
         .iter()
         .map(|origin| origin.as_str())
         .collect();
+    let labels: Vec<String> = settings.labels.iter().map(ToString::to_string).collect();
     let audience = [
         ("public", "everyone who can reach the console"),
         ("link", "anyone with a secret link, and signed-in users"),
@@ -281,6 +295,13 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
             "Databases, one per line in display order: cluster = public name",
             clusters,
             4,
+        )
+        .into(),
+        field(
+            "labels".to_owned(),
+            "labels",
+            "Labels of further databases, shown under their own names, for example env=production",
+            labels.join(", "),
         )
         .into(),
         select_field(

@@ -20,6 +20,9 @@ pub struct SettingView {
     /// What it will be after the next start: it was changed in its source, and needs a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_restart: Option<String>,
+    /// Why it has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_effect: Option<String>,
     /// One sentence about it.
     pub help: String,
 }

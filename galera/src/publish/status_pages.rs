@@ -23,8 +23,8 @@ pub use auto_incidents::{AutoIncidentStep, HealthEpisode, next_incident_step};
 pub use incident::{Incident, IncidentImpact, IncidentState, IncidentUpdate, NewIncident};
 pub use maintenance::{Maintenance, MaintenancePhase, NewMaintenance};
 pub use page::{
-    AutoIncidentRule, EmbedOrigin, Link, NodeDetailSettings, PageCluster, PageSettings,
-    PageVisibility, StatusPageRecord,
+    AutoIncidentRule, EmbedOrigin, LabelledCluster, Link, NodeDetailSettings, PageCluster,
+    PageSettings, PageVisibility, StatusPageRecord,
 };
 pub use public::{
     DataInconsistency, DayFigures, PageClusterSource, PageSources, PublicAnnouncement,

@@ -178,6 +178,21 @@ pub struct Approval {
     /// The groups that the approver was in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupName>,
+    /// The name of the notification target whose link the approver had opened before, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification_target: Option<String>,
+}
+
+/// An approver opened the action by the link of a notification, which is thereby used up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OpenedLink {
+    /// The id of the notification target that the link was sent to.
+    pub target: String,
+    /// The name that the target had.
+    pub target_name: String,
+    pub by: String,
+    pub at: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -275,6 +290,9 @@ pub struct Action {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approver_groups: Vec<GroupName>,
     pub approvals: Vec<Approval>,
+    /// The approval links that were used, one for each target; oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opened_links: Vec<OpenedLink>,
     /// Set when it was requested against failed checks.
     pub break_glass: Option<BreakGlass>,
     /// Only while pending or approved.
@@ -309,6 +327,13 @@ impl Action {
             .iter()
             .position(|step| step.state == StepState::Waiting);
         Some(waiting.map_or(NextStep::Observe, NextStep::Execute))
+    }
+
+    /// The approval link that `account` opened last, if any.
+    #[must_use]
+    pub fn link_of(&self, account: &str) -> Option<&OpenedLink> {
+        let mut links = self.opened_links.iter().rev();
+        links.find(|link| link.by == account)
     }
 
     /// The first group that still has to approve; `None` if each has, by another person.

@@ -569,3 +569,62 @@ fn i43_a_statement_counts_as_a_bootstrap_from_its_intention_until_it_is_proven()
     let proven = after(&done(), &observed(7, outcome), 23).unwrap();
     assert_eq!(started(&proven), None, "its fork is recorded");
 }
+
+#[test]
+fn an_approval_link_is_used_once_by_who_may_approve_and_gives_nothing() {
+    let action = pending();
+    let open = |action: &galera::recover::action::Action, by, target, seconds| {
+        let event = ActionEvent::OpenLink {
+            by,
+            target,
+            target_name: "pager",
+        };
+        after(action, &event, seconds)
+    };
+    let (adam, olga) = (adam(), olga());
+    let anna = person("anna", &[Role::Approver]);
+    let viewer = person("vera", &[Role::Viewer]);
+    let both = person("olga", &[Role::Operator, Role::Approver]);
+    assert!(matches!(
+        open(&action, &viewer, "t1", 5),
+        Err(ActionRefusal::Denied(_))
+    ));
+    assert!(open(&action, &olga, "t1", 5).is_err());
+    assert!(matches!(
+        open(&action, &both, "t1", 5),
+        Err(ActionRefusal::OwnRequest { .. })
+    ));
+    let opened = open(&action, &adam, "t1", 6).unwrap();
+    assert_eq!(
+        (opened.state, opened.approvals.len(), opened.expires_at),
+        (ActionState::Pending, 0, action.expires_at)
+    );
+    for by in [&adam, &anna] {
+        let used = open(&opened, by, "t1", 7);
+        assert!(
+            matches!(&used, Err(ActionRefusal::LinkUsed { by, .. }) if by == "adam"),
+            "{used:?}"
+        );
+    }
+    // Another target has another link.
+    assert!(open(&opened, &anna, "t2", 7).is_ok());
+    let plan = plan();
+    let approve = |by| ActionEvent::Approve {
+        by,
+        digest: &plan.digest,
+        comment: None,
+    };
+    let by_link = after(&opened, &approve(&adam), 8).unwrap();
+    let target = by_link.approvals[0].notification_target.as_deref();
+    assert_eq!(target, Some("pager"));
+    let without = after(&opened, &approve(&anna), 8).unwrap();
+    assert_eq!(without.approvals[0].notification_target, None);
+    assert!(matches!(
+        open(&by_link, &anna, "t2", 9),
+        Err(ActionRefusal::WrongState { .. })
+    ));
+    assert!(matches!(
+        open(&opened, &anna, "t2", 15 * 60),
+        Err(ActionRefusal::Expired { .. })
+    ));
+}

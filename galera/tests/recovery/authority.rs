@@ -130,6 +130,7 @@ fn names_are_compared_without_case_and_people_counted_once() {
     forged.approvals_needed = 2;
     let again = Approval {
         groups: Vec::new(),
+        notification_target: None,
         by: "Adam".to_owned(),
         ..forged.approvals[0].clone()
     };

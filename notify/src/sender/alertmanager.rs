@@ -45,17 +45,27 @@ pub(crate) struct Alert {
     generator_url: Option<String>,
 }
 
-/// The alerts that a notification fires and resolves.
-pub(super) fn alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
+/// The alerts that a notification fires and resolves. `approve` is the link of a request.
+pub(super) fn alerts(
+    notification: &Notification,
+    link: &str,
+    approve: Option<&str>,
+    now: Timestamp,
+) -> Vec<Alert> {
     match notification.kind {
         NotificationKind::Verdict => verdict_alerts(notification, link, now),
-        NotificationKind::ActionRequested => vec![new_alert(
-            notification,
-            link,
-            request_labels(notification),
-            notification.at,
-            now.plus(REQUEST_TTL),
-        )],
+        NotificationKind::ActionRequested => {
+            let mut requested = new_alert(
+                notification,
+                link,
+                request_labels(notification),
+                notification.at,
+                now.plus(REQUEST_TTL),
+            );
+            let approve = approve.map(|approve| ("approval_url", approve.to_owned()));
+            requested.annotations.extend(approve);
+            vec![requested]
+        }
         NotificationKind::ActionDecided => vec![resolved_request_alert(notification, link, now)],
         NotificationKind::ActionEnded => {
             let mut labels = base_labels(

@@ -57,6 +57,15 @@ pub struct SmtpConfig {
     pub from: String,
 }
 
+/// The links in a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MailLinks<'a> {
+    /// The page that the notification is about.
+    pub(super) page: &'a str,
+    /// The link by which an approver opens a request.
+    pub(super) approve: Option<&'a str>,
+}
+
 /// Sends e-mail through the configured server.
 #[derive(Clone)]
 pub(crate) struct Mailer {
@@ -114,14 +123,14 @@ impl Mailer {
         target: &str,
         recipients: &[String],
         notification: &Notification,
-        link: &str,
+        links: MailLinks<'_>,
     ) -> DeliveryReply {
         if recipients.is_empty() {
             return DeliveryReply::rejected(
                 "none of the accounts concerned has an e-mail address; set one with: galera-console user email NAME ADDRESS",
             );
         }
-        let message = match self.message(target, recipients, notification, link) {
+        let message = match self.message(target, recipients, notification, links) {
             Ok(message) => message,
             Err(error) => return DeliveryReply::rejected(error),
         };
@@ -144,7 +153,7 @@ impl Mailer {
         target: &str,
         recipients: &[String],
         notification: &Notification,
-        link: &str,
+        links: MailLinks<'_>,
     ) -> Result<Message, String> {
         let addresses: Result<Vec<Mailbox>, String> = recipients
             .iter()
@@ -160,7 +169,14 @@ impl Mailer {
         if !text.is_empty() {
             text.push_str("\n\n");
         }
-        text.push_str(&format!("At {}\n{link}\n", notification.at));
+        let MailLinks { page, approve } = links;
+        if let Some(approve) = approve {
+            text.push_str(&format!(
+                "{}, once signed in; the link works once:\n{approve}\n\n",
+                super::slack::REVIEW
+            ));
+        }
+        text.push_str(&format!("At {}\n{page}\n", notification.at));
         // The same for every attempt, so that mailboxes detect repetitions.
         let id = format!(
             "<{}.{target}@{}>",

@@ -7,9 +7,16 @@ use serde_json::json;
 
 /// Maximum length of a block's text; Slack refuses 3000 characters.
 const BLOCK_MAX: usize = 2_900;
+/// The text of the link to a request. It decides nothing.
+pub(super) const REVIEW: &str = "Review and decide";
 
-/// The message: a line for push notifications, and blocks for the opened message.
-pub(super) fn body(notification: &Notification, link: Option<String>) -> Bytes {
+/// The message: a line for push notifications and for services without blocks, and blocks for the opened message. `approve` is
+/// the link of a request, shown as a button.
+pub(super) fn body(
+    notification: &Notification,
+    link: Option<String>,
+    approve: Option<&str>,
+) -> Bytes {
     let title = escape_mrkdwn(&notification.title);
     let severity = match notification.severity {
         Severity::Info => "Info",
@@ -25,13 +32,24 @@ pub(super) fn body(notification: &Notification, link: Option<String>) -> Bytes {
     if let Some(link) = link {
         context.push_str(&format!(" · <{link}|Open in Galera Console>"));
     }
-    let message = json!({
-        "text": format!("{severity}: {title}"),
-        "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": truncate(&text, BLOCK_MAX)}},
-            {"type": "context", "elements": [{"type": "mrkdwn", "text": context}]},
-        ],
-    });
+    let mut blocks = vec![
+        json!({"type": "section", "text": {"type": "mrkdwn", "text": truncate(&text, BLOCK_MAX)}}),
+        json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context}]}),
+    ];
+    let mut line = format!("{severity}: {title}");
+    if let Some(approve) = approve {
+        line.push_str(&format!("\n<{approve}|{REVIEW}>"));
+        let button = json!({
+            "type": "button", "style": "primary", "url": approve, "action_id": "open_approval_link",
+            "text": {"type": "plain_text", "text": REVIEW},
+        });
+        blocks.insert(1, json!({"type": "actions", "elements": [button]}));
+    }
+    let mut message = json!({"text": line, "blocks": blocks});
+    if approve.is_some() {
+        // A preview of the link would show the sign-in page.
+        message["unfurl_links"] = false.into();
+    }
     Bytes::from(message.to_string())
 }
 

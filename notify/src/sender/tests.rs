@@ -139,6 +139,14 @@ fn link(notification: &Notification) -> String {
     format!("https://console.example.org{}", notification.path)
 }
 
+/// A request that waits for approval has a link.
+fn approve(notification: &Notification) -> Option<&'static str> {
+    let waits = notification.title.ends_with("waiting for approval");
+    waits.then_some(
+        "https://console.example.org/approve/0011.019a00000001-00000001.t.1795421700000.ffee",
+    )
+}
+
 fn parsed(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap()
 }
@@ -154,8 +162,12 @@ fn mail(notification: &Notification) -> String {
     };
     let recipients = ["ada@example.org".to_owned(), "olga@example.org".to_owned()];
     let mailer = Mailer::new(&config, None).unwrap();
+    let links = mail::MailLinks {
+        page: &link(notification),
+        approve: approve(notification),
+    };
     let message = mailer
-        .message("t", &recipients, notification, &link(notification))
+        .message("t", &recipients, notification, links)
         .unwrap();
     let text = String::from_utf8(message.formatted()).unwrap();
     let lines = text.lines().map(|line| match line.split_once(": ") {
@@ -173,21 +185,21 @@ macro_rules! payloads {
             #[test]
             fn webhook() {
                 let notification = $notification;
-                let body = webhook::body(&notification, &link(&notification));
+                let body = webhook::body(&notification, &link(&notification), approve(&notification));
                 assert_json_snapshot!(parsed(&body));
             }
 
             #[test]
             fn slack() {
                 let notification = $notification;
-                let body = slack::body(&notification, Some(link(&notification)));
+                let body = slack::body(&notification, Some(link(&notification)), approve(&notification));
                 assert_json_snapshot!(parsed(&body));
             }
 
             #[test]
             fn alertmanager() {
                 let notification = $notification;
-                assert_json_snapshot!(alertmanager::alerts(&notification, &link(&notification), at(60)));
+                assert_json_snapshot!(alertmanager::alerts(&notification, &link(&notification), approve(&notification), at(60)));
             }
 
             #[test]

@@ -18,14 +18,18 @@ struct WebhookBody<'a> {
     #[serde(flatten)]
     notice: &'a Notification,
     url: &'a str,
+    /// The link by which an approver opens the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval_url: Option<&'a str>,
 }
 
-/// The notification with its link, as JSON.
-pub(super) fn body(notification: &Notification, link: &str) -> Bytes {
+/// The notification with its link, and that of a request, as JSON.
+pub(super) fn body(notification: &Notification, link: &str, approve: Option<&str>) -> Bytes {
     let message = WebhookBody {
         version: 1,
         notice: notification,
         url: link,
+        approval_url: approve,
     };
     Bytes::from(serde_json::to_vec(&message).unwrap_or_default())
 }

@@ -408,7 +408,17 @@ impl ConfigReader<'_> {
             smtp: self.smtp(),
             allow: self.list(&settings::NOTIFY_ALLOW, parse::network),
             ca: self.authorities_file(&settings::NOTIFY_CA),
+            approval_links: self.approval_links(),
         }
+    }
+
+    fn approval_links(&mut self) -> bool {
+        self.single(&settings::APPROVAL_LINKS, |text| match text {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err("expected on or off".to_owned()),
+        })
+        .unwrap_or_default()
     }
 
     fn smtp(&mut self) -> Option<SmtpConfig> {

@@ -300,6 +300,8 @@ settings! {
         "Loopback, link-local and other special addresses that notification targets may use; private networks are always allowed.").repeatable();
     NOTIFY_CA = Setting::new("notify-ca", "notify.ca", "FILE", Absent("the system's authorities only"),
         "Certificate authority (PEM) of notification targets and the SMTP server, in addition to the system's.");
+    APPROVAL_LINKS = Setting::new("approval-links", "notify.approval_links", "on|off", Value("off"),
+        "Whether the notification of a request has a link, valid once, by which an approver opens it; requires --public-url and --state-secret-file.");
     LOG_FORMAT = Setting::new("log-format", "log_format", "text|json", Value("text"),
         "Format of the log on standard error.").for_all_commands();
     LOG_LEVEL = Setting::new("log-level", "log_level", "FILTER", Value("info"),

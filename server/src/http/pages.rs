@@ -174,7 +174,11 @@ async fn render_anonymously(app: &AppState, page: impl Future<Output = Response>
 }
 
 /// Redirects users without a session to the sign-in page, and signed-in users away from it.
-async fn require_session(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn require_session(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let is_sign_in = request.uri().path() == "/sign-in";
     match request.extensions().get::<RequestIdentity>() {
         Some(RequestIdentity::Authenticated(_)) if is_sign_in => {

@@ -30,6 +30,7 @@ fn refused_field(problem: &ProblemDetails) -> Option<String> {
         "no_reason" => "reason",
         "invalid_slug" => "slug",
         "invalid_origin" => "embed",
+        "invalid_label" => "labels",
         "invalid_clusters" | "unknown_cluster" => "clusters",
         "invalid_email" => "email",
         "invalid_account_name" | "account_exists" => "name",

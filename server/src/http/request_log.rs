@@ -19,8 +19,8 @@ use super::identity::RequestUser;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Below it are status pages, each at a path that is its secret.
-const SECRET_LINKS: &str = "/s/";
+/// Below these are status pages and approval links, each at a path that is its secret.
+const SECRET_LINKS: [&str; 2] = ["/s/", "/approve/"];
 
 /// Identifies a request in the log: the client's own id if it is well-formed, else a new one.
 #[derive(Clone, Debug)]
@@ -101,12 +101,12 @@ fn client_behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -
     client
 }
 
-/// The path of a request as it is logged: without the secret of a link to a status page.
+/// The path of a request as it is logged: without the secret of a link.
 pub(super) fn logged_path(path: &str) -> &str {
-    match path.strip_prefix(SECRET_LINKS) {
-        Some(rest) if !rest.is_empty() => SECRET_LINKS,
-        _ => path,
-    }
+    let mut secret = SECRET_LINKS.iter();
+    secret
+        .find(|start| path.len() > start.len() && path.starts_with(**start))
+        .map_or(path, |start| *start)
 }
 
 /// The trace of a request: that of its one valid `traceparent`, or of the request that it is made for.
@@ -210,6 +210,8 @@ mod tests {
             ("/s/abcdef/feed.atom", "/s/"),
             ("/s/abcdef/a/b", "/s/"),
             ("/s", "/s"),
+            ("/approve/00ff.a.b.1.ff", "/approve/"),
+            ("/approve", "/approve"),
             ("/status/team", "/status/team"),
         ] {
             assert_eq!(logged_path(path), logged);

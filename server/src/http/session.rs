@@ -124,7 +124,9 @@ pub(super) async fn show(
 ) -> Json<SessionResponse> {
     let mut response = session_response(&session);
     if let Some(cluster) = &query.cluster {
+        let permitted = session.principal.clusters.permits(cluster);
         let narrowed = session.principal.narrowed(GrantTarget::Cluster(cluster));
+        let narrowed = narrowed.filter(|_| permitted);
         response.session.permissions = permissions(&session.principal, narrowed.as_ref(), cluster);
         response.session.roles = narrowed.map(|user| user.roles).unwrap_or_default();
     }

@@ -49,6 +49,7 @@ pub(super) fn page(
         .iter()
         .map(|l| l.cluster.clone())
         .collect();
+    let labels: Vec<String> = settings.labels.iter().map(ToString::to_string).collect();
     let shown = serde_json::to_string(&settings.show).unwrap_or_default();
     let embed: Vec<&str> = settings
         .embed
@@ -78,6 +79,7 @@ pub(super) fn page(
             ("show", shown),
             ("embed", embed.join(" ")),
             ("automatic", automatic),
+            ("labels", labels.join(" ")),
         ],
     )
 }

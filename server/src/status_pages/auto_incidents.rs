@@ -11,7 +11,8 @@ use console_core::clock::now;
 use console_core::leader::Leadership;
 use console_core::repository::Versioned;
 use galera::publish::status_pages::{
-    AutoIncidentRule, AutoIncidentStep, HealthEpisode, Incident, next_incident_step,
+    AutoIncidentRule, AutoIncidentStep, HealthEpisode, Incident, StatusPageRecord,
+    next_incident_step,
 };
 use galera::view::Verdict;
 use galera::{ClusterName, ReplicaId, Timestamp};
@@ -101,8 +102,9 @@ impl AutoIncidentWorker {
 
     async fn apply_rules(&self, snapshot: &StatusPageSnapshot, term: &Precondition) {
         let at = now();
+        let pages = self.service.expanded_pages(snapshot);
         for (cluster, episode) in &self.episodes {
-            let rule = combined_rule(snapshot, cluster);
+            let rule = combined_rule(&pages, cluster);
             let incidents: Vec<&Incident> = snapshot
                 .incidents
                 .values()
@@ -212,9 +214,11 @@ impl AutoIncidentWorker {
 }
 
 /// The rule that opens an incident earliest, over all pages that show `cluster`.
-fn combined_rule(snapshot: &StatusPageSnapshot, cluster: &ClusterName) -> Option<AutoIncidentRule> {
-    let pages = snapshot
-        .pages
+fn combined_rule(
+    pages: &BTreeMap<String, Arc<Versioned<StatusPageRecord>>>,
+    cluster: &ClusterName,
+) -> Option<AutoIncidentRule> {
+    let pages = pages
         .values()
         .filter(|page| page.value.shows_cluster(cluster));
     let rules = pages.filter_map(|page| page.value.settings.automatic);

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use console_core::published::Published;
+use console_core::repository::Versioned;
 use galera::publish::status_pages::{
-    MaintenancePhase, PageClusterSource, PageSources, UPTIME_DAYS, compose,
+    MaintenancePhase, PageClusterSource, PageSources, StatusPageRecord, UPTIME_DAYS, compose,
 };
 use galera::record::uptime::{Date, UptimeDay};
 use galera::view::{ClusterView, Verdict, VerdictState};
@@ -67,14 +68,17 @@ impl PageRenderer {
     /// Runs until `shutdown`.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let (mut overview, mut snapshots) = (self.monitor.overview(), self.service.subscribe());
+        let mut labels = self.service.inner.labels.subscribe();
         loop {
             snapshots.mark_unchanged();
             overview.mark_unchanged();
+            labels.mark_unchanged();
             self.refresh(now());
             let running = tokio::select! {
                 () = shutdown.cancelled() => false,
                 changed = overview.changed() => changed.is_ok(),
                 changed = snapshots.changed() => changed.is_ok(),
+                changed = labels.changed() => changed.is_ok(),
                 () = sleep(REFRESH_INTERVAL) => true,
             };
             if !running {
@@ -90,11 +94,12 @@ impl PageRenderer {
         let views = self.monitor.views();
         self.monitor
             .set_notices("maintenance", maintenance_notices(&snapshot, now));
-        let sources = self.sources(&snapshot, &views, now);
+        let current = self.service.expanded_pages(&snapshot);
+        let sources = self.sources(&snapshot, &current, &views, now);
         let before = self.service.rendered_pages();
         let mut changed = before.pages.len() != snapshot.pages.len();
         let mut pages = BTreeMap::new();
-        for (slug, page) in &snapshot.pages {
+        for (slug, page) in &current {
             let content = compose(&page.value, &sources, now);
             let previous = before.pages.get(slug);
             let unchanged =
@@ -121,14 +126,14 @@ impl PageRenderer {
     fn sources<'a>(
         &mut self,
         snapshot: &'a StatusPageSnapshot,
+        pages: &BTreeMap<String, Arc<Versioned<StatusPageRecord>>>,
         views: &'a [Arc<Published<ClusterView>>],
         now: Timestamp,
     ) -> PageSources<'a> {
         let mut clusters = BTreeMap::new();
         for view in views {
             let view = &view.value;
-            if snapshot
-                .pages
+            if pages
                 .values()
                 .any(|page| page.value.shows_cluster(&view.name))
             {

@@ -1,17 +1,20 @@
 //! Changes to status pages, incidents, maintenance and announcements, on any replica.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::current_labels::CurrentLabels;
 use console_core::keyspace::StatusPageKeys;
 use console_core::leader::Leadership;
 use console_core::repository::Versioned;
 use console_core::tasks::Tasks;
 use galera::id::{is_record_id, new_record_id};
 use galera::publish::status_pages::{
-    Announcement, Incident, IncidentImpact, IncidentState, Link, Maintenance, NewAnnouncement,
-    NewIncident, NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
+    Announcement, Incident, IncidentImpact, IncidentState, LabelledCluster, Link, Maintenance,
+    NewAnnouncement, NewIncident, NewMaintenance, PageSettings, Slug, StatusPageRecord,
+    StatusPageRefusal,
 };
 use galera::record::audit::{AuditEvent, AuditRecord};
 use galera::recover::action::Actor;
@@ -48,6 +51,7 @@ pub struct StatusPageDeps {
     pub registry: Registry,
     pub trail: AuditTrail,
     pub monitor: Monitor,
+    pub labels: CurrentLabels,
     pub verdict_history: Arc<dyn VerdictHistory>,
     pub leadership: Leadership,
 }
@@ -62,6 +66,8 @@ pub struct StatusPageService {
 pub(super) struct StatusPageInner {
     pub(super) store: StatusPageStore,
     pub(super) cache: StatusPageCache,
+    monitor: Monitor,
+    pub(super) labels: CurrentLabels,
     rendered: RenderedPagesSender,
 }
 
@@ -75,6 +81,7 @@ impl StatusPageService {
             registry,
             trail,
             monitor,
+            labels,
             verdict_history,
             leadership,
         } = deps;
@@ -82,6 +89,8 @@ impl StatusPageService {
         let inner = Arc::new(StatusPageInner {
             store: StatusPageStore::new(registry.clone(), keys.clone(), trail),
             cache: StatusPageCache::new(keys),
+            monitor: monitor.clone(),
+            labels,
             rendered: RenderedPagesSender::default(),
         });
         let (follower, stop) = (Arc::clone(&inner), shutdown.clone());
@@ -126,6 +135,51 @@ impl StatusPageService {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<StatusPageSnapshot>> {
         self.inner.cache.subscribe()
+    }
+
+    /// The pages of `snapshot` by slug, each with the clusters that its labels select now.
+    #[must_use]
+    pub fn expanded_pages(
+        &self,
+        snapshot: &StatusPageSnapshot,
+    ) -> BTreeMap<String, Arc<Versioned<StatusPageRecord>>> {
+        let pages = snapshot.pages.iter();
+        let mut known = None;
+        pages
+            .map(|(slug, page)| {
+                let expanded = match page.value.settings.labels.is_empty() {
+                    true => Arc::clone(page),
+                    false => Arc::new(Versioned {
+                        value: page
+                            .value
+                            .expanded(known.get_or_insert_with(|| self.labelled())),
+                        revision: page.revision,
+                    }),
+                };
+                (slug.clone(), expanded)
+            })
+            .collect()
+    }
+
+    /// `page` with the clusters that its labels select now.
+    #[must_use]
+    pub fn expanded(&self, page: &StatusPageRecord) -> StatusPageRecord {
+        match page.settings.labels.is_empty() {
+            true => page.clone(),
+            false => page.expanded(&self.labelled()),
+        }
+    }
+
+    /// The monitored clusters by name, with their labels.
+    fn labelled(&self) -> Vec<LabelledCluster> {
+        let labels = self.inner.labels.get();
+        let views = self.inner.monitor.views();
+        let mut known: Vec<LabelledCluster> = views
+            .iter()
+            .map(|view| (view.value.name.clone(), labels.of(&view.value.name)))
+            .collect();
+        known.sort_unstable();
+        known
     }
 
     /// The maintenance of `cluster` that is in progress at `now`, during which alerts are muted. Read from memory.

@@ -119,6 +119,7 @@ async fn execute_forged(forge: impl FnOnce(&mut Action)) -> (Action, u32) {
     action.state = ActionState::Approved;
     action.approvals.push(Approval {
         groups: Vec::new(),
+        notification_target: None,
         by: "adam".to_owned(),
         credential: None,
         at: action.requested_at,

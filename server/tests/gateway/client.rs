@@ -119,6 +119,10 @@ pub(crate) struct ConsoleOptions {
     pub(crate) sign_on: Option<SignOnConfig>,
     /// Whether accounts with a password may sign in.
     pub(crate) local_accounts: bool,
+    /// Whether the console has a public URL also without https.
+    pub(crate) public_url: bool,
+    /// Whether notifications of requests have a link for approvers.
+    pub(crate) approval_links: bool,
 }
 
 impl Default for ConsoleOptions {
@@ -160,6 +164,8 @@ impl Default for ConsoleOptions {
             defragmentation: None,
             sign_on: None,
             local_accounts: true,
+            public_url: false,
+            approval_links: false,
         }
     }
 }
@@ -313,7 +319,8 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
     Config {
         http: HttpConfig {
             listen: anywhere,
-            public_url: (options.https || options.sign_on.is_some()).then_some(public_url),
+            public_url: (options.https || options.public_url || options.sign_on.is_some())
+                .then_some(public_url),
             site_root: site.path().to_owned(),
             metrics_listen: None,
             trusted_proxies: Vec::new(),
@@ -401,6 +408,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             smtp: None,
             allow: options.allowed_networks.clone(),
             ca: None,
+            approval_links: options.approval_links,
         },
         log: LogConfig {
             format: LogFormat::Text,

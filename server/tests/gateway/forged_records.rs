@@ -196,6 +196,7 @@ async fn a_forged_approval_executes_nothing() {
     action.state = ActionState::Approved;
     action.approvals.push(Approval {
         groups: Vec::new(),
+        notification_target: None,
         by: "adam".to_owned(),
         credential: None,
         at: now(),

@@ -32,7 +32,7 @@ async fn console() -> (TestConsole, TestClient) {
     (console, admin)
 }
 
-fn scope(patterns: &[&str]) -> ClusterScope {
+pub(crate) fn scope(patterns: &[&str]) -> ClusterScope {
     ClusterScope::new(patterns.iter().map(|text| text.parse().unwrap()).collect())
 }
 

@@ -20,6 +20,7 @@ mod accounts;
 mod action_fixture;
 mod actions;
 mod api_tokens;
+mod approval_links;
 mod audit;
 mod audit_anchors;
 mod audit_tampering;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use accounts::NewToken;
 use console_core::clock::now;
 use galera::access::{ClusterScope, Role, RoleGrant};
+use galera_console::http::{access_table, openapi_document};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::client::{ConsoleOptions, TestClient, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::live_messages::LiveConnection;
+use crate::redaction::stable;
 
 const OTHER: &str = "shop";
 
@@ -238,4 +240,109 @@ async fn a_connection_ends_with_its_token() {
     let path = format!("/api/v1/tokens/{}", created.token.id);
     assert_eq!(dora.delete(&path).await.status, 204);
     assert_eq!(connection.close_code().await, Some(4401));
+}
+
+/// `path` with parameters that name something of `cluster`, or of none.
+fn filled(path: &str, cluster: &str, action: &str, page: &str) -> String {
+    let id = if path.contains("/actions/") {
+        action
+    } else {
+        "x"
+    };
+    path.replace("{cluster}", cluster)
+        .replace("{node}", "127.0.0.1")
+        .replace("{id}", id)
+        .replace("{slug}", page)
+        .replace("{name}", "vera")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_route_shows_more_of_another_cluster_than_of_one_that_does_not_exist() {
+    const NONE: &str = "nonesuch";
+    const NO_ACTION: &str = "01a1ee565e01-00000000";
+    let fixture = fixture().await;
+    let action = fixture.request(&fixture.operator).await.action.id;
+    let page = json!({"slug": "lab-page", "title": "Lab page", "clusters": [{"cluster": "lab"}]});
+    let answer = post(&fixture.admin, "/api/v1/status/pages", &page).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let roles = [Role::Admin, Role::Operator, Role::Approver];
+    fixture.console.add_user("carl", &roles).await;
+    let holders = holders_for_shop(&fixture.console, "carl", &roles).await;
+    let document = serde_json::to_value(openapi_document()).unwrap();
+    let (mut compared, mut asked, mut differing) = (0, 0, 0);
+    let routes = access_table()
+        .iter()
+        .filter(|access| access.method == "GET");
+    for access in routes {
+        // A WebSocket, and what every client gets.
+        if ["/api/v1/live", "/api/v1/openapi.json"].contains(&access.path) {
+            continue;
+        }
+        let described = &document["paths"][access.path]["get"]["parameters"];
+        let has = |name: &str| {
+            let mut parameters = described.as_array().into_iter().flatten();
+            parameters.any(|given| given["in"] == "query" && given["name"] == name)
+        };
+        let mut queries = vec![""];
+        if has("cluster") {
+            queries.push("?cluster=");
+            asked += 1;
+        }
+        if has("nodes") {
+            queries.push("?nodes=127.0.0.1");
+        }
+        for query in queries {
+            // An unlimited session, of which the comparison must see more.
+            let control = ("unlimited", &fixture.admin);
+            let limited = holders.iter().map(|(what, program)| (*what, program));
+            for (what, program) in limited.chain([control]) {
+                let mut texts = Vec::new();
+                for (cluster, action, page) in [
+                    ("lab", action.as_str(), "lab-page"),
+                    (NONE, NO_ACTION, "no-page"),
+                ] {
+                    let path = filled(access.path, cluster, action, page);
+                    let query = match query.is_empty() {
+                        false if query.ends_with("cluster=") => format!("{query}{cluster}"),
+                        _ => query.to_owned(),
+                    };
+                    let answer = program.get(&format!("{path}{query}")).await;
+                    let text = match serde_json::from_slice::<Value>(&answer.body) {
+                        Ok(document) => stable(document).to_string(),
+                        Err(_) => answer.text(),
+                    };
+                    let text = text.replace(page, "PAGE").replace(action, "ACTION");
+                    let text = text.replace(NONE, "CLUSTER").replace("lab", "CLUSTER");
+                    texts.push((answer.status, text));
+                }
+                if what == "unlimited" {
+                    differing += usize::from(texts[0] != texts[1]);
+                } else {
+                    assert_eq!(texts[0], texts[1], "{what}: {}{query}", access.path);
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(differing > 10, "{differing}");
+    assert!(compared > 150 && asked > 3, "{compared} {asked}");
+}
+
+#[tokio::test]
+async fn a_session_has_no_roles_on_clusters_that_its_token_is_not_for() {
+    let fixture = fixture().await;
+    let roles = [Role::Operator];
+    for (what, program) in holders_for_shop(&fixture.console, "olga", &roles).await {
+        let roles_on = async |query: &str| {
+            let session: Value = program.get(&format!("/api/v1/session{query}")).await.json();
+            session["roles"].clone()
+        };
+        assert_eq!(
+            roles_on("?cluster=shop").await,
+            json!(["operator"]),
+            "{what}"
+        );
+        assert_eq!(roles_on("?cluster=lab").await, json!([]), "{what}");
+        assert_eq!(roles_on("?cluster=nonesuch").await, json!([]), "{what}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Status pages: access, headers, formats, and changes through the API.
 
 mod bad_input;
+mod labels;
 mod links;
 mod pages;
 mod updates;

@@ -55,6 +55,8 @@ struct ReceiverState {
     requests: Vec<ReceivedRequest>,
     /// Replies to the next requests; 200 afterwards.
     script: VecDeque<ReceiverReply>,
+    /// Whether responses repeat the body of the request.
+    echoes: bool,
 }
 
 /// The receiver; it stops when this is dropped.
@@ -77,6 +79,7 @@ impl WebhookReceiver {
         let state = Arc::new(Mutex::new(ReceiverState {
             requests: Vec::new(),
             script: script.into_iter().collect(),
+            echoes: false,
         }));
         let address = listener.local_addr().unwrap();
         let shared = Arc::clone(&state);
@@ -87,6 +90,13 @@ impl WebhookReceiver {
             state,
             _stop: serve_until_dropped(listener, router),
         }
+    }
+
+    /// A receiver whose responses repeat the link that it received.
+    pub(crate) async fn echoing() -> Self {
+        let receiver = Self::start([]).await;
+        receiver.state.lock().unwrap().echoes = true;
+        receiver
     }
 
     pub(crate) fn url(&self) -> String {
@@ -112,6 +122,14 @@ async fn handle_request(state: Arc<Mutex<ReceiverState>>, request: Request) -> R
     };
     let reply = {
         let mut state = state.lock().unwrap();
+        if state.echoes {
+            // The link, whatever the format of the message.
+            let text = String::from_utf8_lossy(&received.body).into_owned();
+            let link = text.find("/approve/").map_or("", |at| &text[at..]);
+            let response = Response::new(Body::from(link.to_owned()));
+            state.requests.push(received);
+            return response;
+        }
         state.requests.push(received);
         state
             .script

@@ -6,6 +6,7 @@ use super::{
     Announcement, Incident, Link, Maintenance, MaintenancePhase, PageSettings, Slug,
     StatusPageRecord,
 };
+use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
 /// A [`Link`] without its hash.
@@ -44,6 +45,9 @@ pub struct StatusPageView {
     pub slug: Slug,
     #[serde(flatten)]
     pub settings: PageSettings,
+    /// The clusters that its labels select now, after the listed ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selected: Vec<ClusterName>,
     /// Oldest first.
     pub links: Vec<AccessLinkView>,
     pub created_by: String,
@@ -56,10 +60,19 @@ pub struct StatusPageView {
 }
 
 impl StatusPageView {
-    /// `console` is the console's base URL.
+    /// `expanded` is `page` with the clusters that its labels select, `console` the console's base URL.
     #[must_use]
-    pub fn of(page: &StatusPageRecord, revision: i64, console: &str, now: Timestamp) -> Self {
+    pub fn of(
+        page: &StatusPageRecord,
+        expanded: &StatusPageRecord,
+        revision: i64,
+        console: &str,
+        now: Timestamp,
+    ) -> Self {
+        let selected = expanded.settings.clusters.iter();
+        let selected = selected.skip(page.settings.clusters.len());
         Self {
+            selected: selected.map(|listed| listed.cluster.clone()).collect(),
             slug: page.slug.clone(),
             settings: page.settings.clone(),
             links: page

@@ -1,17 +1,21 @@
 //! A status page's settings: which clusters it shows, to whom, and in how much detail.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::refusal::{validate_clusters, validate_line};
-use super::{LINKS_MAX, Slug, StatusPageRefusal, TITLE_MAX};
+use super::{CLUSTERS_MAX, LINKS_MAX, Slug, StatusPageRefusal, TITLE_MAX};
+use crate::access::ClusterLabel;
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
 /// Maximum number of origins that may embed a page.
 const ORIGINS_MAX: usize = 20;
+/// Maximum number of labels that select clusters of a page.
+const LABELS_MAX: usize = 10;
 /// Longest delay of automatic incidents, in seconds: a day.
 const AUTO_INCIDENT_DELAY_MAX_SECS: u32 = 86_400;
 
@@ -185,6 +189,10 @@ pub struct PageSettings {
     pub title: String,
     /// In the order in which they are shown.
     pub clusters: Vec<PageCluster>,
+    /// After those, every cluster that has one of these labels, by name and under its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, example = json!(["env=production"])))]
+    pub labels: Vec<ClusterLabel>,
     #[serde(default)]
     pub visibility: PageVisibility,
     #[serde(default)]
@@ -204,8 +212,18 @@ impl PageSettings {
     /// [`StatusPageRefusal`] for the first rule that they break.
     pub fn validated(mut self) -> Result<Self, StatusPageRefusal> {
         self.title = validate_line("title", &self.title, TITLE_MAX)?;
+        self.labels.sort_unstable();
+        self.labels.dedup();
+        if self.labels.len() > LABELS_MAX {
+            return Err(StatusPageRefusal::TooMany {
+                what: "labels",
+                limit: LABELS_MAX,
+            });
+        }
         let named: Vec<ClusterName> = self.clusters.iter().map(|l| l.cluster.clone()).collect();
-        validate_clusters(&named)?;
+        if !named.is_empty() || self.labels.is_empty() {
+            validate_clusters(&named)?;
+        }
         let mut names: Vec<String> = Vec::new();
         for listed in &mut self.clusters {
             if listed.name.trim().is_empty() {
@@ -337,6 +355,36 @@ impl StatusPageRecord {
         Some(Ok(page))
     }
 
+    /// The page with the clusters that its labels select among `known`, which are sorted by name and have their labels by key:
+    /// after the listed ones, up to the maximum of a page. Whatever is decided about the clusters of a page is decided about
+    /// this one.
+    #[must_use]
+    pub fn expanded(&self, known: &[LabelledCluster]) -> Self {
+        let mut page = self.clone();
+        let labels = &self.settings.labels;
+        let selected = known.iter().filter(|(_, has)| {
+            let mut labels = labels.iter();
+            labels.any(|label| {
+                has.get(label.key())
+                    .is_some_and(|value| value == label.value())
+            })
+        });
+        let listed = &mut page.settings.clusters;
+        for (cluster, _) in selected {
+            if listed.len() >= CLUSTERS_MAX {
+                break;
+            }
+            if listed.iter().all(|other| other.cluster != *cluster) {
+                let name = distinct_name(listed, cluster);
+                listed.push(PageCluster {
+                    cluster: cluster.clone(),
+                    name,
+                });
+            }
+        }
+        page
+    }
+
     /// Whether the page shows `cluster`.
     #[must_use]
     pub fn shows_cluster(&self, cluster: &ClusterName) -> bool {
@@ -345,125 +393,17 @@ impl StatusPageRecord {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A cluster with its labels by key.
+pub type LabelledCluster = (ClusterName, BTreeMap<String, String>);
 
-    const AT: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
-
-    fn settings(names: &[(&str, &str)]) -> PageSettings {
-        let listed = names.iter().map(|(cluster, name)| PageCluster {
-            cluster: cluster.parse().unwrap(),
-            name: (*name).to_owned(),
-        });
-        PageSettings {
-            title: "Databases".to_owned(),
-            clusters: listed.collect(),
-            visibility: PageVisibility::Link,
-            ..PageSettings::default()
-        }
-    }
-
-    fn link(id: usize) -> Link {
-        Link {
-            id: id.to_string(),
-            label: "partner".to_owned(),
-            hash: String::new(),
-            created_by: "ada".to_owned(),
-            created_at: AT,
-            expires_at: None,
-            revoked_at: None,
-        }
-    }
-
-    #[test]
-    fn a_cluster_has_its_own_name_unless_another_is_given() {
-        let kept = settings(&[("lab", " "), ("prod", "Shop")])
-            .validated()
-            .unwrap();
-        let names: Vec<&str> = kept.clusters.iter().map(|l| l.name.as_str()).collect();
-        assert_eq!(names, ["lab", "Shop"]);
-    }
-
-    #[test]
-    fn pages_name_each_cluster_once_and_differently() {
-        for (names, expected) in [
-            (&[][..], StatusPageRefusal::NoCluster),
-            (
-                &[("lab", "a"), ("lab", "b")],
-                StatusPageRefusal::Duplicate("lab".to_owned()),
-            ),
-            (
-                &[("lab", "a"), ("prod", "a")],
-                StatusPageRefusal::Duplicate("a".to_owned()),
-            ),
-        ] {
-            assert_eq!(settings(names).validated(), Err(expected));
-        }
-    }
-
-    #[test]
-    fn origins_are_safe_in_a_header() {
-        for good in [
-            "https://a.example",
-            "http://localhost:8080",
-            "https://*.example.org",
-            "https://A.example/",
-        ] {
-            assert!(good.parse::<EmbedOrigin>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "*",
-            "a.example",
-            "ftp://a",
-            "https://",
-            "https://a/b",
-            "https://a;script-src *",
-            "https://a b",
-            "https://a:0",
-            "https://a:x",
-            "https://*",
-            "https://a\r\nb",
-            "'self'",
-        ] {
-            assert!(bad.parse::<EmbedOrigin>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn links_expire_and_can_be_revoked() {
-        let page =
-            StatusPageRecord::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
-        let page = page.unwrap();
-        let expiring = Link {
-            expires_at: Some(AT.plus(std::time::Duration::from_secs(60))),
-            ..link(1)
-        };
-        let page = page.with_link(expiring).unwrap();
-        assert!(page.links[0].is_valid(AT));
-        assert!(!page.links[0].is_valid(AT.plus(std::time::Duration::from_secs(60))));
-        let page = page.with_link_revoked("1", AT).unwrap().unwrap();
-        assert!(!page.links[0].is_valid(AT));
-        assert_eq!(
-            page.with_link_revoked("1", AT),
-            Some(Err(StatusPageRefusal::LinkRevoked))
-        );
-        assert_eq!(page.with_link_revoked("2", AT), None);
-    }
-
-    #[test]
-    fn invalid_links_are_removed_to_make_room_and_valid_ones_are_not() {
-        let page =
-            StatusPageRecord::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
-        let mut page = page.unwrap();
-        for id in 0..LINKS_MAX {
-            page = page.with_link(link(id)).unwrap();
-        }
-        assert!(page.with_link(link(LINKS_MAX)).is_err());
-        let page = page.with_link_revoked("7", AT).unwrap().unwrap();
-        let page = page.with_link(link(LINKS_MAX)).unwrap();
-        assert_eq!(page.links.len(), LINKS_MAX);
-        assert!(page.links.iter().all(|link| link.id != "7"));
-    }
+/// The name of `cluster`, with a number if another cluster of the page has it as its public name.
+fn distinct_name(listed: &[PageCluster], cluster: &ClusterName) -> String {
+    let own = cluster.to_string();
+    let is_free = |name: &String| listed.iter().all(|other| other.name != *name);
+    let numbered = (2..=CLUSTERS_MAX + 1).map(|number| format!("{own} ({number})"));
+    let mut names = std::iter::once(own.clone()).chain(numbered);
+    names.find(is_free).unwrap_or(own)
 }
+
+#[cfg(test)]
+mod tests;

@@ -311,6 +311,9 @@ impl PublicPage {
             return format!("{impact}: {}", incident.title);
         }
         let all = self.clusters.len();
+        if all == 0 {
+            return "No database is shown".to_owned();
+        }
         let count = |state| self.clusters.iter().filter(|c| c.state == state).count();
         let (number, predicate) = match self.overall {
             PublicState::Operational if self.open_incidents().next().is_some() => {

@@ -35,6 +35,8 @@ audit_events! {
     ACTION_CANCELLED = "action_cancelled";
     /// A comment was added to an action.
     ACTION_COMMENTED = "action_commented";
+    /// An approver opened an action by the link of a notification.
+    ACTION_LINK_OPENED = "action_link_opened";
     /// A replica started to execute an action.
     ACTION_BEGAN = "action_began";
     /// Another replica continued an action.
@@ -221,6 +223,8 @@ pub mod detail {
     pub const BREAK_GLASS: &str = "break_glass";
     /// `action_approved`, `action_rejected`, `action_cancelled`: the comment, if any.
     pub const COMMENT: &str = "comment";
+    /// `action_link_opened`, `action_approved`: the name of the notification target whose link was opened.
+    pub const NOTIFICATION_TARGET: &str = "notification_target";
     /// `action_ended`: the final state.
     pub const STATE: &str = "state";
     /// `action_ended`: why it ended.
@@ -278,7 +282,7 @@ mod tests {
         let about_action = AuditEvent::ALL
             .iter()
             .filter(|event| event.is_about_action());
-        assert_eq!(about_action.count(), 11);
+        assert_eq!(about_action.count(), 12);
         let unknown: AuditEvent = serde_json::from_str("\"action_postponed\"").unwrap();
         assert!(unknown.is_about_action());
         assert!(!AuditEvent::ACCOUNT_ADDED.is_about_action());

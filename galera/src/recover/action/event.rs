@@ -45,6 +45,13 @@ pub enum ActionEvent<'a> {
         digest: &'a PlanDigest,
         comment: Option<&'a str>,
     },
+    /// An approver opens it by the link of a notification, once for each target.
+    OpenLink {
+        by: &'a Actor,
+        /// The id of the notification target that the link was sent to.
+        target: &'a str,
+        target_name: &'a str,
+    },
     /// An approver rejects it.
     Reject {
         by: &'a Actor,

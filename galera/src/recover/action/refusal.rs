@@ -3,6 +3,7 @@
 use super::ActionState;
 use crate::access::{GroupName, PermissionDenied};
 use crate::id::{ActionId, ClusterName, ReplicaId};
+use crate::timestamp::Timestamp;
 
 /// An event that is not allowed now. The action is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,13 @@ pub enum ActionRefusal {
     },
     #[error("{name} has already approved action {id}; another approver is needed")]
     AlreadyApproved { id: ActionId, name: String },
+    /// Each approval link is valid once.
+    #[error("{by} used this link at {at}; open action {id} in the console instead")]
+    LinkUsed {
+        id: ActionId,
+        by: String,
+        at: Timestamp,
+    },
     #[error(
         "only {requester} or an administrator can cancel action {id}; an approver can reject it"
     )]
@@ -102,6 +110,7 @@ impl ActionRefusal {
             Self::OwnRequest { .. } => "own_request",
             Self::NoApproverInGroup { .. } => "no_approver_in_group",
             Self::AlreadyApproved { .. } => "already_approved",
+            Self::LinkUsed { .. } => "link_used",
             Self::NotRequester { .. } => "not_yours",
             Self::DigestChanged => "plan_changed",
             Self::NotExecutable(_) => "plan_not_executable",

@@ -96,6 +96,7 @@ pub fn request_action(
         approvals_needed: needed,
         approver_groups: limits.approver_groups.clone(),
         approvals: Vec::new(),
+        opened_links: Vec::new(),
         break_glass,
         expires_at: Some(now.plus(timeout)),
         execution: None,

@@ -4,7 +4,7 @@ use super::event::{ActionEvent, Actor};
 use super::request::validate_text;
 use super::{
     Action, ActionLimits, ActionRefusal, ActionState, Approval, COMMENTS_MAX, Comment,
-    JournalEntry, execution,
+    JournalEntry, OpenedLink, execution,
 };
 use crate::access::{Operation, check_permission};
 use crate::recover::plan::PlanDigest;
@@ -36,6 +36,11 @@ pub fn step(
             digest,
             comment,
         } => approve(&mut next, by, digest, *comment, limits, now)?,
+        ActionEvent::OpenLink {
+            by,
+            target,
+            target_name,
+        } => open_link(&mut next, by, target, target_name, now)?,
         ActionEvent::Reject { by, comment } => reject(&mut next, by, *comment, now)?,
         ActionEvent::Cancel { by, comment } => cancel(&mut next, by, *comment, now)?,
         ActionEvent::Comment { by, text } => add_comment(&mut next, by, text, now)?,
@@ -108,17 +113,15 @@ pub(super) fn wrong_state(action: &Action, what: &'static str) -> ActionRefusal 
     }
 }
 
-fn approve(
-    action: &mut Action,
+/// Whether `by` may still approve `action`.
+fn ensure_may_approve(
+    action: &Action,
     by: &Actor,
-    digest: &PlanDigest,
-    comment: Option<&str>,
-    limits: &ActionLimits,
-    now: Timestamp,
+    what: &'static str,
 ) -> Result<(), ActionRefusal> {
     check_permission(&by.roles, Operation::ApproveAction)?;
     if action.state != ActionState::Pending {
-        return Err(wrong_state(action, "approving"));
+        return Err(wrong_state(action, what));
     }
     // Names that differ only in case count as one person, which is the safe assumption.
     if by.name.eq_ignore_ascii_case(&action.requested_by) {
@@ -137,6 +140,46 @@ fn approve(
             name: by.name.clone(),
         });
     }
+    Ok(())
+}
+
+/// Uses up the link that was sent to `target`. A person who could not approve does not.
+fn open_link(
+    action: &mut Action,
+    by: &Actor,
+    target: &str,
+    target_name: &str,
+    now: Timestamp,
+) -> Result<(), ActionRefusal> {
+    ensure_may_approve(action, by, "opening its approval link")?;
+    let mut opened = action.opened_links.iter();
+    if let Some(link) = opened.find(|link| link.target == target) {
+        return Err(ActionRefusal::LinkUsed {
+            id: action.id.clone(),
+            by: link.by.clone(),
+            at: link.at,
+        });
+    }
+    action.opened_links.push(OpenedLink {
+        target: target.to_owned(),
+        target_name: target_name.to_owned(),
+        by: by.name.clone(),
+        at: now,
+    });
+    let text = format!("opened by the link of the notification to {target_name}");
+    add_journal_entry(action, now, &by.name, &text);
+    Ok(())
+}
+
+fn approve(
+    action: &mut Action,
+    by: &Actor,
+    digest: &PlanDigest,
+    comment: Option<&str>,
+    limits: &ActionLimits,
+    now: Timestamp,
+) -> Result<(), ActionRefusal> {
+    ensure_may_approve(action, by, "approving")?;
     if *digest != action.plan.digest {
         return Err(ActionRefusal::DigestChanged);
     }
@@ -153,6 +196,9 @@ fn approve(
         at: now,
         comment,
         groups: by.groups.clone(),
+        notification_target: action
+            .link_of(&by.name)
+            .map(|link| link.target_name.clone()),
     });
     // Settings that became stricter since the request count; those that became laxer do not.
     action.approvals_needed = action.approvals_needed.max(limits.approvals_needed);

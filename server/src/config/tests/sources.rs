@@ -153,6 +153,7 @@ from = "Galera Console <console@example.org>"
 [notify]
 allow = ["127.0.0.0/8"]
 ca = "{ca}"
+approval_links = "on"
 [clusters]
 lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
 "odd.name" = ["db1"]
@@ -182,6 +183,8 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
     };
     assert_eq!(config.mysql.tls, Tls::Preferred(tls));
     assert!(config.recovery.as_ref().unwrap().any_transport);
+    assert!(config.notify.approval_links);
+    assert_eq!(config.approval_links_missing(), None);
     let smtp = config.notify.smtp.as_ref().unwrap();
     assert_eq!((smtp.port, smtp.tls), (2525, SmtpTls::Implicit));
     assert_eq!(smtp.account.as_ref().unwrap().1.expose(), "hunter2");

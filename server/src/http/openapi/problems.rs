@@ -238,6 +238,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "invalid_end",
         "Neither or both of `until` and `days`, a time that has passed, or more than a year ahead.",
     ),
+    (
+        "invalid_label",
+        "The text is not a label of clusters, as `key=value`.",
+    ),
     ("invalid_origin", "The text is not the origin of a site."),
     ("invalid_query", "A query parameter has an invalid value."),
     (

@@ -244,6 +244,12 @@ fn page_json(fields: &FormFields) -> ApiResult<Value> {
         .collect();
     body.insert("clusters".to_owned(), Value::Array(clusters));
     body.insert("embed".to_owned(), json!(lines("embed")));
+    let labels = last_value(fields, "labels");
+    let labels = labels.split(|c: char| c == ',' || c.is_whitespace());
+    let labels: Vec<&str> = labels.filter(|label| !label.is_empty()).collect();
+    if !labels.is_empty() {
+        body.insert("labels".to_owned(), json!(labels));
+    }
     let shown = fields.iter().filter(|(name, _)| name == "show");
     let shown: Map<String, Value> = shown.map(|(_, what)| (what.clone(), json!(true))).collect();
     body.insert("show".to_owned(), Value::Object(shown));

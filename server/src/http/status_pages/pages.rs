@@ -7,13 +7,13 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::clock::now;
 use console_core::repository::Versioned;
-use galera::access::Operation;
+use galera::Timestamp;
+use galera::access::{ClusterLabel, ClusterScope, Operation};
 use galera::publish::status_pages::{
     AccessLinkView, AutoIncidentRule, CreatedAccessLink, EmbedOrigin, NodeDetailSettings,
     PageCluster, PageSettings, PageVisibility, Slug, StatusPageList, StatusPageRecord,
     StatusPageRefusal, StatusPageView,
 };
-use galera::{ClusterName, Timestamp};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryParams};
 use crate::http::identity::CurrentSession;
 use crate::http::openapi::problems;
-use crate::http::problem::{ApiError, ApiResult};
+use crate::http::problem::{ApiError, ApiResult, to_sentence};
 use crate::status_pages::{StatusPageError, qr_code};
 
 /// A request to create or replace a page. When replacing, the slug is in the path.
@@ -33,7 +33,11 @@ pub(in crate::http) struct StatusPageRequest {
     #[serde(default)]
     slug: Option<String>,
     title: String,
+    /// May be empty if `labels` is not.
     clusters: Vec<PageCluster>,
+    /// Labels of clusters to show after those, as `key=value`.
+    #[serde(default)]
+    labels: Vec<String>,
     #[serde(default)]
     visibility: PageVisibility,
     #[serde(default)]
@@ -59,10 +63,16 @@ impl StatusPageRequest {
             session,
             self.clusters.iter().map(|cluster| &cluster.cluster),
         )?;
+        let labels = self.labels.iter().map(|text| text.parse());
+        let labels = labels.collect::<Result<Vec<ClusterLabel>, _>>();
+        let labels = labels.map_err(|error| {
+            ApiError::unprocessable("invalid_label", to_sentence(&error.to_string()))
+        })?;
         let origins = self.embed.iter().map(|text| text.parse());
         Ok(PageSettings {
             title: self.title,
             clusters: self.clusters,
+            labels,
             visibility: self.visibility,
             show: self.show,
             embed: origins.collect::<Result<Vec<EmbedOrigin>, StatusPageRefusal>>()?,
@@ -86,18 +96,20 @@ fn page_view(
     headers: &HeaderMap,
     stored: &Versioned<StatusPageRecord>,
 ) -> StatusPageView {
+    let page = &stored.value;
     StatusPageView::of(
-        &stored.value,
+        page,
+        &app.status_pages.expanded(page),
         stored.revision,
         &console_url(app, headers),
         now(),
     )
 }
 
-/// The clusters that a page shows.
-fn page_clusters(stored: &Versioned<StatusPageRecord>) -> impl Iterator<Item = &ClusterName> {
-    let shown = stored.value.settings.clusters.iter();
-    shown.map(|cluster| &cluster.cluster)
+/// Whether every cluster that `expanded` shows now is in `scope`.
+fn is_in_scope(scope: &ClusterScope, expanded: &StatusPageRecord) -> bool {
+    let shown = expanded.settings.clusters.iter();
+    scope.permits_each(shown.map(|listed| &listed.cluster))
 }
 
 /// The slug in the path. An invalid slug is reported as unknown.
@@ -137,10 +149,15 @@ pub(super) async fn list(
     session.authorize(Operation::View)?;
     let snapshot = app.status_pages.snapshot();
     let scope = &session.0.principal.clusters;
+    let expanded = app.status_pages.expanded_pages(&snapshot);
     let pages = snapshot
         .pages
-        .values()
-        .filter(|page| scope.permits_each(page_clusters(page)))
+        .iter()
+        .filter(|(slug, _)| {
+            let page = expanded.get(*slug);
+            page.is_some_and(|page| is_in_scope(scope, &page.value))
+        })
+        .map(|(_, page)| page)
         .map(|page| page_view(&app, &headers, page));
     Ok(Json(StatusPageList {
         pages: pages.collect(),
@@ -154,7 +171,7 @@ pub(super) async fn list(
     responses((status = 201, description = "The new page.", body = StatusPageView)),
     extensions(("x-problems" = json!([
         problems::AUDITED, "422 invalid_text", "422 invalid_origin", "422 invalid_clusters", "422 invalid_time",
-        "422 unknown_cluster", "409 too_many", "422 invalid_slug", "409 page_exists",
+        "422 unknown_cluster", "422 invalid_label", "409 too_many", "422 invalid_slug", "409 page_exists",
     ]))),
 )]
 pub(super) async fn create(
@@ -188,12 +205,8 @@ pub(super) async fn show(
 ) -> ApiResult<Json<StatusPageView>> {
     session.authorize(Operation::View)?;
     let stored = find_page(&app, &slug)?;
-    if !session
-        .0
-        .principal
-        .clusters
-        .permits_each(page_clusters(&stored))
-    {
+    let expanded = app.status_pages.expanded(&stored.value);
+    if !is_in_scope(&session.0.principal.clusters, &expanded) {
         return Err(unknown_page(&slug));
     }
     Ok(Json(page_view(&app, &headers, &stored)))
@@ -206,7 +219,7 @@ pub(super) async fn show(
     responses((status = 200, description = "The page afterwards.", body = StatusPageView)),
     extensions(("x-problems" = json!([
         problems::AUDITED, "404 unknown_item", "422 invalid_text", "422 invalid_origin", "422 invalid_clusters", "422 invalid_time",
-        "422 unknown_cluster", "409 too_many", "422 invalid_slug", "409 changed",
+        "422 unknown_cluster", "422 invalid_label", "409 too_many", "422 invalid_slug", "409 changed",
     ]))),
 )]
 pub(super) async fn update(
