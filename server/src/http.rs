@@ -115,6 +115,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct AppContext {
     /// The connection to etcd.
     pub registry: registry::Registry,
+    /// Counts of the export by OTLP.
+    pub export: crate::telemetry::ExportMetrics,
     /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
     /// The hosts that requests may name.
@@ -357,6 +359,12 @@ fn notification_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(notifications::test))
         .routes(routes!(notifications::deliveries))
         .routes(routes!(notifications::redeliver))
+}
+
+/// What `/metrics` shows, in pieces.
+#[cfg(feature = "otlp")]
+pub(crate) fn metrics_text(state: &AppState) -> impl Iterator<Item = String> + Send + use<> {
+    metrics::pieces(state)
 }
 
 /// Adds the stack of layers; the last one added sees a request first.

@@ -86,6 +86,8 @@ mod sign_in_under_attack;
 mod sign_on;
 mod status_pages;
 mod step_up;
+#[cfg(feature = "otlp")]
+mod traces;
 mod transient_states;
 mod unconfirmed_nodes;
 mod v2_registry;
