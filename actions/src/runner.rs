@@ -53,7 +53,7 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
     tracker.spawn(execution.instrument(span));
 }
 
-/// The span of an execution: within the request that began it, a trace of its own in the background.
+/// The span of an execution: within the request that began it, a separate trace in the background.
 fn execution_span(id: &ActionId) -> Span {
     tracing::info_span!(
         target: spans::TARGET, "action",

@@ -31,7 +31,7 @@ pub(super) fn etcd_call(operation: &'static str) -> Span {
     )
 }
 
-/// Does `work`, which calls etcd, in a span of its own if it is done for something that has one.
+/// Does `work`, which calls etcd, in a separate span if it is done for something that has one.
 pub(super) async fn in_etcd_call<T>(
     operation: &'static str,
     work: impl Future<Output = Result<T>>,

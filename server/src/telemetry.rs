@@ -135,6 +135,23 @@ mod tests {
     }
 
     #[test]
+    fn exported_spans_are_no_part_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = fmt::layer()
+            .with_writer(std::fs::File::create(&path).unwrap())
+            .with_filter(filter("trace,traced_work=trace").unwrap());
+        let subscriber = tracing_subscriber::registry().with(log);
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!(target: spans::TARGET, "traced", action.id = "a1");
+            let _entered = span.entered();
+            tracing::info!("line");
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("line") && !text.contains("traced"), "{text}");
+    }
+
+    #[test]
     fn other_levels_are_unchanged() {
         for text in ["info", "warn,registry=debug", "galera_console::http=trace"] {
             assert_eq!(widened(text), text);

@@ -84,6 +84,7 @@ mod sessions;
 mod sign_in;
 mod sign_in_under_attack;
 mod sign_on;
+mod state_format;
 mod status_pages;
 mod step_up;
 #[cfg(feature = "otlp")]

@@ -18,12 +18,17 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use otlp_export::ResourceAttributes;
 use prost::Message;
 use serde_json::{Value, json};
+use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::action_fixture::{ActionFixture, action_request, lost_members};
-use crate::client::{ConsoleOptions, PASSWORD, TestClient, TestResponse, config, site};
+use crate::client::{
+    ConsoleOptions, PASSWORD, TestClient, TestConsole, TestResponse, config, site,
+};
+use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::probing::{PROCESS, VARIABLES, open_for_statement, planned_server};
 use crate::webhook_receiver::{ReceiverReply, WebhookReceiver};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -142,11 +147,11 @@ async fn an_approved_action_is_one_trace() {
                 panic!("no {name} in {names:?}")
             })
     };
-    let approval = named("POST /api/v1/actions/{id}/approve");
+    let approval = named("POST /api/v1/actions/{id}/{verb}");
     for request in [
-        "POST /api/v1/clusters/{cluster}/plans/bootstrap",
+        "POST /api/v1/clusters/{cluster}/plans/{kind}",
         "POST /api/v1/clusters/{cluster}/actions",
-        "POST /api/v1/actions/{id}/approve",
+        "POST /api/v1/actions/{id}/{verb}",
     ] {
         assert_eq!(hex(&named(request).parent_span_id), PARENT, "{request}");
     }
@@ -231,4 +236,48 @@ async fn a_console_works_while_its_collector_hangs() {
     let dropped = r#"galera_console_otlp_dropped_spans_total{reason="stopped"}"#;
     let shown = fixture.viewer.get("/metrics").await.text();
     assert!(shown.contains(dropped), "{shown}");
+}
+
+#[tokio::test]
+async fn statements_are_spans_by_kind() {
+    let collector = WebhookReceiver::start([]).await;
+    let (export, layer) =
+        TelemetryExport::prepare(&exporting_to(&collector), &ReplicaId::new("r1"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    let running = export.start(&console.state).unwrap();
+    let node =
+        FakeDatabase::listen("127.0.0.1", &VARIABLES, &[("wsrep_gcomm_uuid", PROCESS)]).await;
+    let span = tracing::info_span!(target: registry::spans::TARGET, "work", otel.name = "work");
+    let sending = async {
+        let opened = open_for_statement(&node, &planned_server(Some(PROCESS))).await;
+        let statement = "SET GLOBAL wsrep_provider_options='pc.bootstrap=hidden'";
+        opened.unwrap().send(statement).await;
+    };
+    sending.instrument(span).await;
+    // The same work for nothing that is traced.
+    assert!(
+        open_for_statement(&node, &planned_server(Some(PROCESS)))
+            .await
+            .is_ok()
+    );
+    running.finish().await;
+    let spans = spans_of(&collector);
+    let work = spans.iter().find(|span| span.name == "work").unwrap();
+    let kinds: Vec<&str> = spans
+        .iter()
+        .filter(|span| text_attribute(span, "db.system.name").as_deref() == Some("mariadb"))
+        .map(|span| {
+            assert_eq!(span.parent_span_id, work.span_id);
+            span.name.as_str()
+        })
+        .collect();
+    assert_eq!(kinds, ["SHOW", "SHOW", "SET", "SET", "SET", "SET GLOBAL"]);
+    let received = collector.requests().into_iter();
+    let received: Vec<u8> = received.flat_map(|request| request.body.to_vec()).collect();
+    let received = String::from_utf8_lossy(&received);
+    for secret in ["hidden", "wsrep_provider_options", "acts"] {
+        assert!(!received.contains(secret), "{secret}");
+    }
 }
