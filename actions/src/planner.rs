@@ -83,7 +83,8 @@ impl ActionContext {
             ),
             false => Span::none(),
         };
-        let reading = self.read_inputs(cluster, fresh, own);
+        // On the heap: it is large, and part of the futures of many callers.
+        let reading = Box::pin(self.read_inputs(cluster, fresh, own));
         reading.instrument(span).await
     }
 

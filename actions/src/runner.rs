@@ -34,7 +34,7 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
     let execution = async move {
         let shutdown = context.shutdown.clone();
         let Some(begun) = shutdown
-            .run_until_cancelled(Executor::begin(&context, None, &id))
+            .run_until_cancelled(Box::pin(Executor::begin(&context, None, &id)))
             .await
         else {
             return;

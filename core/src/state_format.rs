@@ -331,7 +331,8 @@ mod tests {
         record(&registry, PREFIX).await.unwrap();
         let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
         let following = registry.clone();
-        let task = tokio::spawn(async move {
+        let tracker = tokio_util::task::TaskTracker::new();
+        let task = tracker.spawn(async move {
             follow(&following, PREFIX, |error| _ = sender.send(error)).await;
         });
         store(&registry, &format(STATE_FORMAT + 1, NEEDED_FORMAT)).await;

@@ -15,6 +15,7 @@ use prost::Message;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::MetricsSource;
 use super::collector::{Collector, ExportFault};
@@ -77,14 +78,16 @@ impl Worker {
         provider: SdkTracerProvider,
     ) -> RunningExport {
         let stop = self.stop.clone();
+        // Of this export alone: it ends after the tasks whose spans it sends.
+        let tracker = TaskTracker::new();
         let worker = Arc::new(self);
         let metrics = worker.metrics_interval.map(|interval| {
             let worker = MetricsWorker::new(Arc::clone(&worker), source);
-            tokio::spawn(worker.run(interval))
+            tracker.spawn(worker.run(interval))
         });
         RunningExport {
             stop,
-            spans: tokio::spawn(async move { worker.run(queue).await }),
+            spans: tracker.spawn(async move { worker.run(queue).await }),
             metrics,
             _provider: provider,
         }

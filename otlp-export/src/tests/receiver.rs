@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 /// How a collector answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +64,10 @@ impl Receiver {
             changed: Notify::new(),
         });
         let serving = Arc::clone(&state);
-        tokio::spawn(async move {
+        let tracker = TaskTracker::new();
+        tracker.clone().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&serving)));
+                tracker.spawn(serve(stream, Arc::clone(&serving)));
             }
         });
         Self { address, state }
