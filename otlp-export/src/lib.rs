@@ -13,6 +13,7 @@ mod layer;
 mod metrics;
 mod openmetrics;
 mod queue;
+mod running;
 mod settings;
 mod worker;
 
@@ -24,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use counts::ExportCounts;
 pub use layer::SpanLayer;
+pub use running::RunningExport;
 pub use settings::{OtlpSettings, ResourceAttributes};
-pub use worker::RunningExport;
 
 use collector::Collector;
 use queue::{QueueProcessor, SpanQueue};
@@ -94,7 +95,12 @@ impl PreparedExport {
             counts: Arc::clone(&self.counts),
             stop: stop.clone(),
         };
-        Ok(worker.start(self.queue, source, self.provider))
+        Ok(RunningExport::start(
+            worker,
+            self.queue,
+            source,
+            self.provider,
+        ))
     }
 }
 

@@ -10,17 +10,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::MetricsSource;
 use super::collector::{Collector, ExportFault};
 use super::counts::{DropReason, ExportCounts, Signal};
-use super::metrics::MetricsWorker;
 use super::queue::SpanQueue;
 
 /// Spans of a request at most.
@@ -28,7 +24,7 @@ const BATCH_SPANS: usize = 512;
 /// Pauses before a request is repeated: doubled from the first to the last.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long the end of the console waits for the collector.
-const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// What sends spans and metrics.
 pub(crate) struct Worker {
@@ -42,58 +38,9 @@ pub(crate) struct Worker {
     pub(crate) stop: CancellationToken,
 }
 
-/// A running export; it has to be finished.
-#[derive(Debug)]
-pub struct RunningExport {
-    stop: CancellationToken,
-    spans: JoinHandle<()>,
-    metrics: Option<JoinHandle<()>>,
-    /// Keeps spans alive.
-    _provider: SdkTracerProvider,
-}
-
-impl RunningExport {
-    /// Sends what is queued, for three seconds at most, and ends.
-    pub async fn finish(self) {
-        self.stop.cancel();
-        if let Some(metrics) = self.metrics {
-            metrics.abort();
-        }
-        let abort = self.spans.abort_handle();
-        // The worker has the same limit; this one holds whatever it does.
-        if timeout(FLUSH_LIMIT + Duration::from_secs(1), self.spans)
-            .await
-            .is_err()
-        {
-            abort.abort();
-        }
-    }
-}
-
 impl Worker {
-    pub(crate) fn start(
-        self,
-        queue: SpanQueue,
-        source: MetricsSource,
-        provider: SdkTracerProvider,
-    ) -> RunningExport {
-        let stop = self.stop.clone();
-        // Of this export alone: it ends after the tasks whose spans it sends.
-        let tracker = TaskTracker::new();
-        let worker = Arc::new(self);
-        let metrics = worker.metrics_interval.map(|interval| {
-            let worker = MetricsWorker::new(Arc::clone(&worker), source);
-            tracker.spawn(worker.run(interval))
-        });
-        RunningExport {
-            stop,
-            spans: tracker.spawn(async move { worker.run(queue).await }),
-            metrics,
-            _provider: provider,
-        }
-    }
-
-    async fn run(&self, mut queue: SpanQueue) {
+    /// Sends spans until the end, and then what is queued.
+    pub(crate) async fn run(&self, mut queue: SpanQueue) {
         let mut batch = Vec::with_capacity(BATCH_SPANS);
         loop {
             let stopped = self

@@ -164,7 +164,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
 fn serve(matches: &ArgMatches) -> Result<(), CliError> {
     let mut config = config::load(&collect_inputs(matches)?)?;
     let replica = replica_id();
-    let (export, spans) = TelemetryExport::prepare(&config, &replica);
+    let (export, spans) = TelemetryExport::prepare(config.otlp.as_ref(), &replica);
     telemetry::init_with(&config.log, spans);
     let telemetry = ProcessTelemetry { replica, export };
     order_key::provide_for_embedded_etcd(&mut config)?;

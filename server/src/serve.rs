@@ -225,7 +225,9 @@ async fn run(start: StartInputs) -> Result<(), StartError> {
     let console = Console::build(&config, site, state.registry, overrides)?;
     prepare_sign_in(&console);
     let Console { state, tasks } = console;
-    let export = export.start(&state).map_err(BuildError::Otlp)?;
+    let source = http::metrics_source(&state);
+    let export = export.start(state.resolver.clone(), source);
+    let export = export.map_err(BuildError::Otlp)?;
     let reload = ConfigReload::new(load, &config, state.clone()).run(signals.hangup);
     let until = tasks.shutdown.clone();
     tasks.spawn(async move { _ = until.run_until_cancelled(reload).await });

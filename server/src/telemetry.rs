@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
-pub use export::{ExportMetrics, RunningExport, TelemetryExport};
+pub use export::{ExportMetrics, MetricsSource, OtlpConfig, RunningExport, TelemetryExport};
 
 /// What collects spans, beside the log.
 pub type SpanLayer = Box<dyn Layer<tracing_subscriber::Registry> + Send + Sync>;

@@ -3,14 +3,7 @@
 use super::reader::ConfigReader;
 use super::settings::{self, Setting};
 
-/// The settings of the export by OTLP.
-#[cfg(feature = "otlp")]
-pub type OtlpConfig = otlp_export::OtlpSettings;
-
-/// There are none in a build without the feature.
-#[cfg(not(feature = "otlp"))]
-#[derive(Clone, Copy, Debug)]
-pub enum OtlpConfig {}
+pub use crate::telemetry::OtlpConfig;
 
 static ALL: [&Setting; 6] = [
     &settings::OTLP_ENDPOINT,

@@ -1,14 +1,25 @@
 //! The export by OTLP of this process, in a build with the feature `otlp`; in others there is none.
 
+use console_core::resolver::Resolver;
 use galera::ReplicaId;
 use prometheus_client::registry::Registry;
 
 use super::SpanLayer;
-use crate::config::Config;
-use crate::http::AppState;
 
 #[cfg(feature = "otlp")]
 use std::sync::Arc;
+
+/// Makes the text of all metrics, in pieces.
+pub type MetricsSource = Box<dyn Fn() -> Box<dyn Iterator<Item = String> + Send> + Send + Sync>;
+
+/// The settings of the export by OTLP.
+#[cfg(feature = "otlp")]
+pub type OtlpConfig = otlp_export::OtlpSettings;
+
+/// There are none in a build without the feature.
+#[cfg(not(feature = "otlp"))]
+#[derive(Clone, Copy, Debug)]
+pub enum OtlpConfig {}
 
 /// Counts of the export for `/metrics`.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +57,8 @@ pub struct RunningExport {
 impl TelemetryExport {
     /// Prepares the export of `config` for the process `replica`, with the layer of the log that collects spans.
     #[must_use]
-    pub fn prepare(config: &Config, replica: &ReplicaId) -> (Self, Option<SpanLayer>) {
-        let Some(mut settings) = config.otlp.clone() else {
+    pub fn prepare(config: Option<&OtlpConfig>, replica: &ReplicaId) -> (Self, Option<SpanLayer>) {
+        let Some(mut settings) = config.cloned() else {
             return (Self::default(), None);
         };
         replica.as_str().clone_into(&mut settings.resource.instance);
@@ -69,28 +80,16 @@ impl TelemetryExport {
         ExportMetrics { counts }
     }
 
-    /// Begins to send, on the current runtime.
+    /// Begins to send, on the current runtime: what was collected, and the metrics of `source`.
     ///
     /// # Errors
     /// When the file of the authority cannot be read.
-    pub fn start(self, state: &AppState) -> Result<RunningExport, String> {
+    pub fn start(self, resolver: Resolver, source: MetricsSource) -> Result<RunningExport, String> {
         let Some(prepared) = self.prepared else {
             return Ok(RunningExport::default());
         };
-        let resolver = state.resolver.clone();
-        // The state ends with the console, whatever the collector does.
-        let state = Arc::downgrade(&state.0);
-        let source: otlp_export::MetricsSource = Box::new(move || {
-            let state = state.upgrade().map(AppState);
-            Box::new(
-                state
-                    .into_iter()
-                    .flat_map(|state| crate::http::metrics_text(&state)),
-            )
-        });
-        let running = prepared.start(resolver, source)?;
         Ok(RunningExport {
-            running: Some(running),
+            running: Some(prepared.start(resolver, source)?),
         })
     }
 }
@@ -99,7 +98,7 @@ impl TelemetryExport {
 impl TelemetryExport {
     /// No export: the configuration has none.
     #[must_use]
-    pub fn prepare(_: &Config, _: &ReplicaId) -> (Self, Option<SpanLayer>) {
+    pub fn prepare(_: Option<&OtlpConfig>, _: &ReplicaId) -> (Self, Option<SpanLayer>) {
         (Self::default(), None)
     }
 
@@ -113,7 +112,7 @@ impl TelemetryExport {
     ///
     /// # Errors
     /// None.
-    pub fn start(self, _: &AppState) -> Result<RunningExport, String> {
+    pub fn start(self, _: Resolver, _: MetricsSource) -> Result<RunningExport, String> {
         Ok(RunningExport::default())
     }
 }

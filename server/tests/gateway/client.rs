@@ -307,7 +307,7 @@ impl TestConsole {
     }
 }
 
-pub(crate) fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
+fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
     let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
     let public_url = PublicUrl {
         https: options.https,
@@ -416,7 +416,7 @@ pub(crate) fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
     }
 }
 
-pub(crate) fn site() -> TempDir {
+fn site() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let write =
         |name: &str, content: &str| std::fs::write(root.path().join(name), content).unwrap();

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use console_core::resolver::Resolver;
 use galera::ReplicaId;
 use galera::publish::api::ActionView;
 use galera::recover::action::ActionState;
 use galera::recover::plan::Plan;
-use galera_console::config::{Config, OtlpConfig};
-use galera_console::telemetry::TelemetryExport;
+use galera_console::config::OtlpConfig;
+use galera_console::http::metrics_source;
+use galera_console::telemetry::{RunningExport, TelemetryExport};
 use http::Method;
 use http::header::CONTENT_TYPE;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -22,9 +24,7 @@ use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::action_fixture::{ActionFixture, action_request, lost_members};
-use crate::client::{
-    ConsoleOptions, PASSWORD, TestClient, TestConsole, TestResponse, config, site,
-};
+use crate::client::{PASSWORD, TestClient, TestConsole, TestResponse};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
@@ -34,23 +34,24 @@ use crate::webhook_receiver::{ReceiverReply, WebhookReceiver};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// The configuration of a console that exports to `collector`.
-fn exporting_to(collector: &WebhookReceiver) -> Config {
+/// The settings of an export to `collector`.
+fn exporting_to(collector: &WebhookReceiver) -> OtlpConfig {
     let resource = ResourceAttributes {
         version: "1".to_owned(),
         instance: String::new(),
         others: Vec::new(),
     };
     let url = format!("http://{}", collector.address).parse().unwrap();
-    let settings = OtlpConfig {
+    OtlpConfig {
         metrics_interval: Some(Duration::from_millis(500)),
         batch_interval: Duration::from_millis(50),
         ..OtlpConfig::new(url, resource)
-    };
-    Config {
-        otlp: Some(settings),
-        ..config(&ConsoleOptions::default(), &site())
     }
+}
+
+fn start(export: TelemetryExport, console: &TestConsole) -> RunningExport {
+    let source = metrics_source(&console.state);
+    export.start(Resolver::default(), source).unwrap()
 }
 
 fn spans_of(collector: &WebhookReceiver) -> Vec<Span> {
@@ -100,14 +101,14 @@ async fn post_traced(client: &TestClient, path: &str, body: &Value) -> TestRespo
 async fn an_approved_action_is_one_trace() {
     let collector = WebhookReceiver::start([]).await;
     let (export, layer) =
-        TelemetryExport::prepare(&exporting_to(&collector), &ReplicaId::new("r1"));
+        TelemetryExport::prepare(Some(&exporting_to(&collector)), &ReplicaId::new("r1"));
     let subscriber = tracing_subscriber::registry().with(layer);
     let _guard = tracing::subscriber::set_default(subscriber);
     let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let counts = export.metrics();
     let fixture = ActionFixture::start_with(&etcd, &nodes, |options| options.export = counts).await;
-    let running = export.start(&fixture.console.state).unwrap();
+    let running = start(export, &fixture.console);
 
     let plan: Plan = post_traced(
         &fixture.operator,
@@ -207,14 +208,14 @@ async fn an_approved_action_is_one_trace() {
 async fn a_console_works_while_its_collector_hangs() {
     let collector = WebhookReceiver::start(std::iter::repeat_n(ReceiverReply::Hang, 100)).await;
     let (export, layer) =
-        TelemetryExport::prepare(&exporting_to(&collector), &ReplicaId::new("r1"));
+        TelemetryExport::prepare(Some(&exporting_to(&collector)), &ReplicaId::new("r1"));
     let subscriber = tracing_subscriber::registry().with(layer);
     let _guard = tracing::subscriber::set_default(subscriber);
     let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let counts = export.metrics();
     let fixture = ActionFixture::start_with(&etcd, &nodes, |options| options.export = counts).await;
-    let running = export.start(&fixture.console.state).unwrap();
+    let running = start(export, &fixture.console);
     let action = fixture.request(&fixture.operator).await.action;
     let path = format!("/api/v1/actions/{}/approve", action.id);
     assert_eq!(
@@ -246,11 +247,11 @@ async fn a_console_works_while_its_collector_hangs() {
 async fn statements_are_spans_by_kind() {
     let collector = WebhookReceiver::start([]).await;
     let (export, layer) =
-        TelemetryExport::prepare(&exporting_to(&collector), &ReplicaId::new("r1"));
+        TelemetryExport::prepare(Some(&exporting_to(&collector)), &ReplicaId::new("r1"));
     let subscriber = tracing_subscriber::registry().with(layer);
     let _guard = tracing::subscriber::set_default(subscriber);
     let console = TestConsole::start(&TestEtcd::in_memory()).await;
-    let running = export.start(&console.state).unwrap();
+    let running = start(export, &console);
     let node =
         FakeDatabase::listen("127.0.0.1", &VARIABLES, &[("wsrep_gcomm_uuid", PROCESS)]).await;
     let span = tracing::info_span!(target: registry::spans::TARGET, "work", otel.name = "work");
