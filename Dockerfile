@@ -42,9 +42,11 @@ RUN --mount=type=cache,id=galera-cargo,target=/root/.cargo/registry,sharing=lock
 
 FROM source AS build-console
 ARG GALERA_BUILD_COMMIT
+# Such as otlp.
+ARG CONSOLE_FEATURES=
 RUN --mount=type=cache,id=galera-cargo,target=/root/.cargo/registry,sharing=locked \
     --mount=type=cache,id=galera-target,target=/var/cache/target,sharing=locked \
-    cargo build --release --locked -p galera-console \
+    cargo build --release --locked -p galera-console --features "$CONSOLE_FEATURES" \
  && cargo run --locked -p xtask -- site --out /out/site \
  && install -D --target-directory=/out "$CARGO_TARGET_DIR/release/galera-console"
 

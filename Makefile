@@ -12,7 +12,11 @@ export PATH := $(CACHE)/tools/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME
 
 STEP := scripts/step
 # console-hydrate exists for wasm32 only.
-HOST := --workspace --exclude console-hydrate
+WORKSPACE := --workspace --exclude console-hydrate
+# With the features that a build can have, so that all of it is compiled once.
+HOST := $(WORKSPACE) --features galera-console/otlp
+# Features of the console in `make build`: FEATURES=otlp.
+FEATURES ?=
 # Of the acceptance package only the programs needed: each takes minutes to link in release.
 PROGRAMS := -p galera-console -p galera-agent -p acceptance --bin galera-console --bin galera-agent
 CODE := fix the error above
@@ -31,7 +35,7 @@ setup: ## Install what is missing for builds, the demo, the tests and the lints
 build: ## Release build: galera-console, galera-agent and the site, under cargo's target directory
 	@scripts/setup
 	@$(STEP) "Release build of galera-console and galera-agent" "$(CODE)" \
-	  cargo build --release --locked -p galera-console -p galera-agent
+	  cargo build --release --locked -p galera-console -p galera-agent --features "$(FEATURES:%=galera-console/%)"
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
 	@printf 'Built: %s\n' "$(CARGO_TARGET_DIR)/release/"{galera-console,galera-agent,site}
@@ -184,6 +188,8 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  promtool test rules deploy/prometheus/alerts.test.yml
 	@$(STEP) "Clippy" "fix what clippy reports above" \
 	  cargo clippy --locked $(HOST) --all-targets -- -D warnings
+	@$(STEP) "Clippy without features" "fix what clippy reports above" \
+	  cargo clippy --locked $(WORKSPACE) -- -D warnings
 	@$(STEP) "Clippy for wasm" "fix what clippy reports above" \
 	  cargo $$(scripts/wasm-toolchain) clippy --locked -p console-hydrate -p galera-console-app --features hydrate \
 	  --target wasm32-unknown-unknown --target-dir "$(CARGO_TARGET_DIR)/wasm" -- -D warnings

@@ -27,10 +27,14 @@ fn main() {
     };
     let commit: String = commit.chars().take(COMMIT_LENGTH).collect();
     let (version, target) = (variable("CARGO_PKG_VERSION"), variable("TARGET"));
-    let text = match commit.is_empty() {
-        true => format!("{version} ({target})"),
-        false => format!("{version} (commit {commit}, {target})"),
-    };
+    let mut details = vec![target.clone()];
+    if !commit.is_empty() {
+        details.insert(0, format!("commit {commit}"));
+    }
+    if env::var_os("CARGO_FEATURE_OTLP").is_some() {
+        details.push("features: otlp".to_owned());
+    }
+    let text = format!("{version} ({})", details.join(", "));
     println!("cargo::rustc-env=BUILD_COMMIT={commit}");
     println!("cargo::rustc-env=BUILD_TARGET={target}");
     println!("cargo::rustc-env=BUILD_VERSION={text}");

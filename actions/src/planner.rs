@@ -10,6 +10,8 @@ use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
 use galera::recover::plan::{ActionKind, Plan};
 use galera::recover::{positions, rejoin};
 use galera::{ActionId, ClusterName};
+use registry::spans;
+use tracing::{Instrument, Span};
 
 use super::cluster_access::ClusterEvidence;
 use super::context::ActionContext;
@@ -67,8 +69,27 @@ impl PlanningInputs {
 }
 
 impl ActionContext {
-    /// Reads the inputs for `cluster`. `own` is the action being replanned, which does not block itself.
+    /// [`Self::read_inputs`], in a span if it is done for a request or an action.
     pub(super) async fn planning_inputs(
+        &self,
+        cluster: &ClusterName,
+        fresh: bool,
+        own: Option<&ActionId>,
+    ) -> Result<PlanningInputs, ActionError> {
+        let span = match spans::is_traced() {
+            true => tracing::info_span!(
+                target: spans::TARGET, "plan",
+                otel.name = "plan", galera.cluster = cluster.as_str(), plan.fresh = fresh,
+            ),
+            false => Span::none(),
+        };
+        // On the heap: it is large, and part of the futures of many callers.
+        let reading = Box::pin(self.read_inputs(cluster, fresh, own));
+        reading.instrument(span).await
+    }
+
+    /// Reads the inputs for `cluster`. `own` is the action being replanned, which does not block itself.
+    async fn read_inputs(
         &self,
         cluster: &ClusterName,
         fresh: bool,

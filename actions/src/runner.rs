@@ -7,7 +7,10 @@ use console_core::clock::now;
 use galera::ActionId;
 use galera::recover::action::{Action, ActionEvent, ActionState, Actor, step};
 use galera::recover::bootstrap::NoEffectProof;
+use registry::spans;
 use tokio::time::{Instant, sleep};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::ActionError;
 use super::context::ActionContext;
@@ -27,10 +30,11 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
     }
     let (context, id) = (Arc::clone(context), id.clone());
     let tracker = context.tracker.clone();
-    tracker.spawn(async move {
+    let span = execution_span(&id);
+    let execution = async move {
         let shutdown = context.shutdown.clone();
         let Some(begun) = shutdown
-            .run_until_cancelled(Executor::begin(&context, None, &id))
+            .run_until_cancelled(Box::pin(Executor::begin(&context, None, &id)))
             .await
         else {
             return;
@@ -40,9 +44,22 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
                 executor.run().await;
                 context.attempts.finish(&id);
             }
-            Err(error) => record_failed_begin(&context, &id, &error),
+            Err(error) => {
+                spans::record_error(&Span::current(), "not_begun");
+                record_failed_begin(&context, &id, &error);
+            }
         }
-    });
+    };
+    tracker.spawn(execution.instrument(span));
+}
+
+/// The span of an execution: within the request that began it, a separate trace in the background.
+fn execution_span(id: &ActionId) -> Span {
+    tracing::info_span!(
+        target: spans::TARGET, "action",
+        otel.name = "execute action", otel.status_code = Empty, action.id = id.as_str(),
+        action.kind = Empty, action.state = Empty, galera.cluster = Empty, error.type = Empty,
+    )
 }
 
 /// Records why an action was not begun; after a transient fault the reconciler retries.
@@ -75,10 +92,12 @@ pub(super) async fn execute(
         Ok(executor) => {
             let (context, id) = (Arc::clone(context), id.clone());
             let tracker = context.tracker.clone();
-            tracker.spawn(async move {
+            let span = execution_span(&id);
+            let execution = async move {
                 executor.run().await;
                 context.attempts.finish(&id);
-            });
+            };
+            tracker.spawn(execution.instrument(span));
             Ok(())
         }
         Err(error) => {
@@ -174,6 +193,9 @@ impl Executor {
     /// Runs until the action has ended or the lock is lost, then releases the lock.
     pub(super) async fn run(mut self) {
         let id = self.stored.action.id.clone();
+        let span = Span::current();
+        span.record("action.kind", self.stored.action.kind.as_str());
+        span.record("galera.cluster", self.stored.action.cluster.as_str());
         let shutdown = self.context.shutdown.clone();
         let result = tokio::select! {
             // On shutdown the rest is left to another replica, as after a crash.
@@ -185,9 +207,11 @@ impl Executor {
                 let action = &self.stored.action;
                 let outcome = action.outcome.as_deref().unwrap_or_default();
                 let (state, cluster) = (action.state.as_str(), &action.cluster);
+                span.record("action.state", state);
                 tracing::info!(action.id = id.as_str(), cluster.id = %cluster, state, "Action {id} of {cluster} {state}: {outcome}");
             }
             Err(error) => {
+                spans::record_error(&span, "stopped");
                 tracing::warn!(action.id = id.as_str(), %error, "Stopped executing action {id}: {error}")
             }
         }

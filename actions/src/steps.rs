@@ -16,8 +16,9 @@ use galera::recover::allow_list::{PermittedStep, permitted_step};
 use galera::recover::bootstrap::{PlannedServer, StatementDialect};
 use galera::recover::plan::{Plan, PlanStep};
 use galera::{NodeId, Timestamp};
-use registry::{Precondition, WriteOp};
+use registry::{Precondition, WriteOp, spans};
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span};
 
 use super::cluster_access::StatementChannel;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
@@ -35,6 +36,18 @@ const CORRECTION_MARGIN: Duration = Duration::from_secs(10);
 /// Pause between attempts to write a step's result.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
+/// The span of a step, without the statement or key that it has.
+fn step_span(index: usize, kind: &'static str) -> Span {
+    tracing::info_span!(
+        target: spans::TARGET, "step",
+        otel.name = format!("execute step ({kind})"), step.index = index, step.kind = kind,
+    )
+}
+
+fn observation_span() -> Span {
+    tracing::info_span!(target: spans::TARGET, "observation", otel.name = "observe the outcome")
+}
+
 impl Executor {
     /// Does the next step; `false` once the action has ended.
     pub(super) async fn advance(&mut self) -> Result<bool, ExecutorError> {
@@ -48,23 +61,30 @@ impl Executor {
                 let plan = self.computed_plan(index).await?;
                 match self.permitted(&plan, index) {
                     Ok(PermittedStep::Statement { node, dialect }) => {
-                        self.execute_statement(index, &node, dialect).await?;
+                        self.execute_statement(index, &node, dialect)
+                            .instrument(step_span(index, "statement"))
+                            .await?;
                     }
                     Ok(PermittedStep::Order { key, order }) => {
                         let write = self.order_write(&key, order).await?;
                         let absent = Precondition::Absent(key.clone().into_bytes());
-                        self.execute_key_write(index, &key, absent, write).await?;
+                        self.execute_key_write(index, &key, absent, write)
+                            .instrument(step_span(index, "order"))
+                            .await?;
                     }
                     Ok(PermittedStep::Rejoin { key, rejoin }) => {
                         let write = self.rejoin_write(&key, rejoin).await?;
                         let absent = Precondition::Absent(key.clone().into_bytes());
-                        self.execute_key_write(index, &key, absent, write).await?;
+                        self.execute_key_write(index, &key, absent, write)
+                            .instrument(step_span(index, "rejoin"))
+                            .await?;
                     }
                     Ok(PermittedStep::Delete { key, mod_revision }) => {
                         let write = WriteOp::delete(key.as_str());
                         let unchanged =
                             Precondition::Unchanged(key.clone().into_bytes(), mod_revision);
                         self.execute_key_write(index, &key, unchanged, write)
+                            .instrument(step_span(index, "delete"))
                             .await?;
                     }
                     Ok(PermittedStep::Correction {
@@ -73,6 +93,7 @@ impl Executor {
                         reset,
                     }) => {
                         self.execute_correction(index, &plan, &key, mod_revision, &reset)
+                            .instrument(step_span(index, "correction"))
                             .await?;
                     }
                     Err(reason) => self.refuse_step(index, &plan, reason).await?,
@@ -82,7 +103,8 @@ impl Executor {
                 if self.resolve_unsent_intention().await? {
                     return Ok(true);
                 }
-                self.observe().await?;
+                let observing = self.observe();
+                observing.instrument(observation_span()).await?;
             }
         }
         Ok(true)

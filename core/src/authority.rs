@@ -22,6 +22,7 @@ use crate::delivery_seal::seal_stored;
 use crate::keyspace::{
     self, SEALING_SCOPE, log_entry_prefixes, protected_prefixes, protection, sealed_since_scope,
 };
+use crate::state_format::StateFormatError;
 use crate::state_secret::{StateSecrets, sealed_with};
 
 /// Attempts to establish the authority record concurrently with other replicas.
@@ -55,6 +56,9 @@ pub enum AuthorityError {
         needed: String,
         given: String,
     },
+    /// A newer console has written what this one would misread.
+    #[error(transparent)]
+    Format(StateFormatError),
     /// etcd failed.
     #[error(transparent)]
     Registry(#[from] Error),
@@ -69,10 +73,20 @@ impl AuthorityError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::SecretRequired { .. } | Self::UnknownSecret { .. } => false,
+            Self::Format(error) => error.is_transient(),
             Self::Registry(error) | Self::Audit(AuditError::Registry(error)) => {
                 error.is_transient()
             }
             Self::Audit(_) => true,
+        }
+    }
+}
+
+impl From<StateFormatError> for AuthorityError {
+    fn from(error: StateFormatError) -> Self {
+        match error {
+            StateFormatError::Registry(error) => Self::Registry(error),
+            error => Self::Format(error),
         }
     }
 }

@@ -15,7 +15,7 @@ pub use history::{HistoryKeys, LiveKey};
 pub use notify::NotifyKeys;
 pub use protection::{
     RecordProtection, SEALING_SCOPE, acknowledgement, authority, log_entry_prefixes,
-    protected_prefixes, protection, sealed_since_scope,
+    protected_prefixes, protection, sealed_since_scope, state_format,
 };
 pub use status_pages::StatusPageKeys;
 
@@ -142,6 +142,7 @@ mod tests {
         let mut keys = vec![
             (authority(PREFIX), "authority"),
             (acknowledgement(PREFIX), "acknowledgement"),
+            (state_format(PREFIX), "format"),
             (leader(PREFIX), "leader"),
             (audit_head(PREFIX), "audit/head"),
             (audit_cut(PREFIX), "audit/cut"),

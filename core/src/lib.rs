@@ -19,6 +19,7 @@ pub mod repository;
 pub mod resolver;
 pub mod seen_records;
 pub mod session;
+pub mod state_format;
 pub mod state_secret;
 pub mod tasks;
 pub mod threads;

@@ -29,10 +29,11 @@ pub enum RecordKind {
     StatusPageItem,
     AuditRecord,
     Authority,
+    StateFormat,
 }
 
 /// The folders, and single keys.
-const PLACES: [(&str, RecordKind); 27] = [
+const PLACES: [(&str, RecordKind); 28] = [
     ("users/", RecordKind::Account),
     ("factors/", RecordKind::SecondFactor),
     ("identities/", RecordKind::ExternalIdentity),
@@ -59,6 +60,7 @@ const PLACES: [(&str, RecordKind); 27] = [
     ("audit/", RecordKind::AuditRecord),
     ("authority", RecordKind::Authority),
     ("acknowledgement", RecordKind::Authority),
+    ("format", RecordKind::StateFormat),
     ("", RecordKind::Authority),
 ];
 
@@ -87,6 +89,7 @@ impl fmt::Display for RecordKind {
             Self::StatusPageItem => "part of a status page",
             Self::AuditRecord => "record about the audit trail",
             Self::Authority => "record about the sealing",
+            Self::StateFormat => "format of the state",
         })
     }
 }

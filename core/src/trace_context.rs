@@ -1,7 +1,11 @@
 //! The W3C trace context of a request: its trace is continued in the requests that the console makes for it.
 //!
 //! Source: <https://www.w3.org/TR/trace-context/>. Nothing is sampled or exported here; the trace id is logged and passed on.
+//! A [`SpanExporter`] that is installed connects it with the spans that are exported ([`registry::spans`]).
 
+use std::sync::OnceLock;
+
+use tracing::Span;
 use uuid::Uuid;
 
 /// The name of the header, as requests and responses have it.
@@ -11,10 +15,28 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
+static EXPORTER: OnceLock<Box<dyn SpanExporter>> = OnceLock::new();
+
+/// What exports spans: it alone has their ids.
+pub trait SpanExporter: Send + Sync {
+    /// Makes `span`, which was not entered yet, a part of the trace `parent`.
+    fn continue_trace(&self, span: &Span, parent: &TraceContext);
+
+    /// The trace of `span`, whose parent id is that of `span` itself; `None` if it is not exported.
+    fn trace_of(&self, span: &Span) -> Option<TraceContext>;
+}
+
+/// Installs `exporter` for the whole process, once; `false` if there is one.
+pub fn install_exporter(exporter: Box<dyn SpanExporter>) -> bool {
+    EXPORTER.set(exporter).is_ok()
+}
+
 /// The trace that a request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: String,
+    /// 16 hexadecimal digits: the span that the work is part of.
+    parent_id: String,
     flags: u8,
 }
 
@@ -35,6 +57,7 @@ impl TraceContext {
         }
         Some(Self {
             trace_id: trace_id.to_owned(),
+            parent_id: parent.to_owned(),
             // The other flags mean nothing in version 00.
             flags: u8::from_str_radix(flags, 16).ok()? & 1,
         })
@@ -57,11 +80,62 @@ impl TraceContext {
         &self.trace_id
     }
 
+    /// A trace by its ids, as [`Self::parse`] checks them, and whether it is recorded.
+    #[must_use]
+    pub const fn from_ids(trace_id: String, parent_id: String, sampled: bool) -> Self {
+        Self {
+            trace_id,
+            parent_id,
+            flags: sampled as u8,
+        }
+    }
+
+    /// 16 hexadecimal digits.
+    #[must_use]
+    pub fn parent_id(&self) -> &str {
+        &self.parent_id
+    }
+
+    /// Whether the sender records this trace.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.flags == 1
+    }
+
+    /// Begins `span` as a part of `parent`, and returns the trace that its work belongs to: that of the span if it is
+    /// exported, else `parent`.
+    #[must_use]
+    pub fn begin(span: &Span, parent: Option<Self>) -> Option<Self> {
+        let Some(exporter) = EXPORTER.get().filter(|_| !span.is_disabled()) else {
+            return parent;
+        };
+        if let Some(parent) = &parent {
+            exporter.continue_trace(span, parent);
+        }
+        exporter.trace_of(span).or(parent)
+    }
+
+    /// The header of a request that this task makes: within the current span if it is exported, else within the trace of
+    /// the request that it handles, with a new parent id.
+    #[must_use]
+    pub fn outgoing_header() -> Option<String> {
+        let span = Span::current();
+        let exporter = EXPORTER.get().filter(|_| !span.is_disabled());
+        match exporter.and_then(|exporter| exporter.trace_of(&span)) {
+            Some(trace) => Some(trace.header(&trace.parent_id)),
+            None => Self::current().map(|trace| trace.child_header()),
+        }
+    }
+
     /// The header of a request within this trace, with a new parent id.
     #[must_use]
     pub fn child_header(&self) -> String {
         let (_, parent) = Uuid::new_v4().as_u64_pair();
-        format!("00-{}-{parent:016x}-{:02x}", self.trace_id, self.flags)
+        self.header(&format!("{parent:016x}"))
+    }
+
+    fn header(&self, parent_id: &str) -> String {
+        format!("00-{}-{parent_id}-{:02x}", self.trace_id, self.flags)
     }
 }
 
@@ -83,7 +157,10 @@ mod tests {
         let context = TraceContext::parse(&header).unwrap();
         let child = context.child_header();
         assert_ne!(child, header);
-        assert_eq!(TraceContext::parse(&child), Some(context));
+        let child = TraceContext::parse(&child).unwrap();
+        assert_eq!(child.trace_id(), context.trace_id());
+        assert_ne!(child.parent_id(), context.parent_id());
+        assert!(child.is_sampled());
         let later = format!("cc-{TRACE}-00f067aa0ba902b7-03-more");
         let child = TraceContext::parse(&later).unwrap().child_header();
         assert!(child.starts_with(&format!("00-{TRACE}-")) && child.ends_with("-01"));

@@ -12,8 +12,10 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 use galera::publish::notification::delivery::Delivery;
-use registry::{Transaction, TransactionOutcome};
+use registry::{Transaction, TransactionOutcome, spans};
 use tokio::sync::watch;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::NotifyInner;
 use super::dispatcher::FiringAlerts;
@@ -212,7 +214,17 @@ async fn deliver(
         return refuse_settled(inner, term, target, queued, settled).await;
     }
     let notification = &queued.delivery.notice;
-    let (outcome, attempt) = inner.sender.attempt(&target, &to, notification).await;
+    let span = tracing::info_span!(
+        target: spans::TARGET, "delivery",
+        otel.name = "deliver notification", otel.kind = "producer", otel.status_code = Empty,
+        notification.id = notification.id, error.type = Empty,
+    );
+    let attempt = inner.sender.attempt(&target, &to, notification);
+    let (outcome, attempt) = attempt.instrument(span.clone()).await;
+    if attempt.error.is_some() {
+        spans::record_error(&span, "not_accepted");
+    }
+    drop(span);
     match &attempt.error {
         None => tracing::info!(
             target.id = target,

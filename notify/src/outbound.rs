@@ -198,6 +198,23 @@ impl OutboundClient {
             .await
     }
 
+    /// Posts `body` as `media_type`, which is also what is accepted, with further `headers`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(
+        &self,
+        url: &OutboundUrl,
+        media_type: &'static str,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(u16, Vec<u8>), OutboundError> {
+        let media_type = HeaderValue::from_static(media_type);
+        headers.insert(CONTENT_TYPE, media_type.clone());
+        headers.insert(ACCEPT, media_type);
+        self.send(url, Method::POST, headers, body).await
+    }
+
     async fn send(
         &self,
         url: &OutboundUrl,
@@ -205,7 +222,9 @@ impl OutboundClient {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<(u16, Vec<u8>), OutboundError> {
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers
+            .entry(ACCEPT)
+            .or_insert(HeaderValue::from_static("application/json"));
         let target = (method, url.url.path_and_query());
         let reply = self
             .client

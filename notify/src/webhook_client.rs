@@ -17,12 +17,15 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use registry::spans;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tls_files::read_authorities;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::egress::{EgressError, EgressPolicy};
 use super::tls::explain_tls;
@@ -50,6 +53,20 @@ pub(super) enum WebhookError {
     /// The connection broke, or the response is not valid HTTP.
     #[error("no response: {0}")]
     Protocol(String),
+}
+
+impl WebhookError {
+    /// The kind of error, without names or addresses.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl(_) => "invalid_url",
+            Self::Egress(_) => "egress",
+            Self::Connect { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::Timeout(_) => "timeout",
+            Self::Protocol(_) => "protocol",
+        }
+    }
 }
 
 /// A response, or its beginning.
@@ -273,16 +290,23 @@ impl WebhookClient {
             )
             .body(Full::new(body))
             .map_err(|error| WebhookError::InvalidUrl(error.to_string()))?;
-        let trace = TraceContext::current().map(|trace| trace.child_header());
+        let span = client_span(url, request.method());
+        let trace = span.in_scope(TraceContext::outgoing_header);
         if let Some(value) = trace.and_then(|header| HeaderValue::from_str(&header).ok()) {
             request.headers_mut().insert(TRACEPARENT, value);
         }
         request.headers_mut().extend(headers);
         // On the heap: it is large, and part of the futures of many callers.
         let exchange = Box::pin(self.exchange(url, request, limit));
-        tokio::time::timeout(REQUEST_TIMEOUT, exchange)
+        let reply = tokio::time::timeout(REQUEST_TIMEOUT, exchange)
+            .instrument(span.clone())
             .await
-            .unwrap_or(Err(WebhookError::Timeout(REQUEST_TIMEOUT)))
+            .unwrap_or(Err(WebhookError::Timeout(REQUEST_TIMEOUT)));
+        match &reply {
+            Ok(reply) => _ = span.record("http.response.status_code", reply.status),
+            Err(error) => spans::record_error(&span, error.kind()),
+        }
+        reply
     }
 
     async fn exchange(
@@ -321,6 +345,19 @@ impl WebhookClient {
             })?;
         send_request(stream, request, limit).await
     }
+}
+
+/// The span of a request to `url`, whose path can be a secret.
+fn client_span(url: &ReceiverUrl, method: &Method) -> Span {
+    if !spans::is_traced() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: spans::TARGET, "http_client",
+        otel.name = method.as_str(), otel.kind = "client", otel.status_code = Empty,
+        http.request.method = method.as_str(), http.response.status_code = Empty,
+        server.address = url.host, server.port = url.port, error.type = Empty,
+    )
 }
 
 /// Connects to the first reachable of `addresses`.

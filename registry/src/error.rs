@@ -142,6 +142,25 @@ impl Error {
         }
     }
 
+    /// The kind of error, without names, keys or causes.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Denied { .. } => "denied",
+            Self::TooLarge { .. } => "too_large",
+            Self::NoSpace { .. } => "no_space",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Conflict { .. } => "conflict",
+            Self::LeaseGone { .. } => "lease_gone",
+            Self::Compacted { .. } => "compacted",
+            Self::Tampered { .. } => "tampered",
+            Self::Invalid(_) => "invalid",
+            Self::TlsFile(_) => "tls_file",
+        }
+    }
+
     /// The alarm of etcd for which it refused the request.
     #[must_use]
     pub const fn alarm(&self) -> Option<StorageAlarm> {

@@ -30,6 +30,7 @@ pub mod role_layout;
 mod sealing;
 mod secret;
 mod settings;
+pub mod spans;
 mod storage;
 mod transact;
 pub mod v2;

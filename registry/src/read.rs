@@ -7,6 +7,7 @@ use etcd_client::{Error as ClientError, GetOptions, GetResponse};
 use crate::endpoints::{CallKind, Endpoints};
 use crate::entry::{LeaseId, Listing, RegistryEntry};
 use crate::lease::LeaseInfo;
+use crate::spans::in_etcd_call;
 use crate::{Backend, Error, Registry, Result};
 
 /// Largest answer accepted, in bytes: far above etcd's default request limit of 1.5 MB.
@@ -45,7 +46,7 @@ impl Registry {
     /// The entry as it is stored, and the revision that it was read at.
     pub(crate) async fn get_stored(&self, key: &[u8]) -> Result<(Option<RegistryEntry>, i64)> {
         let floor = self.revisions.newest();
-        let (entry, revision) = self.read_stored(key).await?;
+        let (entry, revision) = in_etcd_call("get", self.read_stored(key)).await?;
         self.observe_revision(floor, revision);
         Ok((entry, revision))
     }
@@ -79,7 +80,7 @@ impl Registry {
     /// The entries as they are stored.
     pub(crate) async fn list_stored(&self, prefix: Vec<u8>) -> Result<Listing> {
         let floor = self.revisions.newest();
-        let listing = self.read_listing(prefix).await?;
+        let listing = in_etcd_call("list", self.read_listing(prefix)).await?;
         self.observe_revision(floor, listing.revision);
         Ok(listing)
     }

@@ -89,7 +89,14 @@ impl Registry {
         }
     }
 
-    /// Whether protected records cannot be written yet.
+    /// Permits no further writes of protected records, if [`Registry::hold_writes`] could hold them.
+    pub fn suspend_writes(&self) {
+        if let Some(hold) = &self.hold {
+            hold.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether protected records cannot be written yet, or no longer.
     #[must_use]
     pub fn holds_writes(&self) -> bool {
         let hold = self.hold.as_ref();
@@ -101,7 +108,9 @@ impl Registry {
     pub fn held_error(&self) -> Error {
         Error::Unavailable {
             endpoints: self.endpoints().to_owned(),
-            cause: "the records have not been checked with the state secret yet".to_owned(),
+            cause:
+                "the records have not been checked yet, or a newer console has changed their format"
+                    .to_owned(),
         }
     }
 

@@ -8,6 +8,7 @@ use etcd_client::{
 use crate::endpoints::{CallKind, CallResponse, Endpoints};
 use crate::entry::{LeaseId, RegistryEntry};
 use crate::read::RESPONSE_LIMIT;
+use crate::spans::in_etcd_call;
 use crate::{Backend, Error, Registry, Result};
 
 /// A condition that is compared in the transaction.
@@ -294,11 +295,8 @@ impl Registry {
         transaction: &Transaction,
     ) -> Result<TransactionOutcome> {
         let floor = self.revisions.newest();
-        let (outcome, maybe_applied) = match &self.backend {
-            Backend::Etcd(endpoints) => send(endpoints, transaction).await?,
-            #[cfg(feature = "memory")]
-            Backend::Memory(store) => store.transact(transaction)?,
-        };
+        let sent = in_etcd_call("transact", self.send_stored(transaction));
+        let (outcome, maybe_applied) = sent.await?;
         let (TransactionOutcome::Committed { revision }
         | TransactionOutcome::Refused { revision, .. }) = &outcome;
         self.observe_revision(floor, *revision);
@@ -314,6 +312,14 @@ impl Registry {
                 )
             }
             _ => Ok(outcome),
+        }
+    }
+
+    async fn send_stored(&self, transaction: &Transaction) -> Result<(TransactionOutcome, bool)> {
+        match &self.backend {
+            Backend::Etcd(endpoints) => send(endpoints, transaction).await,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => store.transact(transaction),
         }
     }
 

@@ -13,6 +13,7 @@ use console_core::audit::{AnchorOutputs, AnchorSettings, AuditTrail};
 use console_core::authority::{AuthorityError, RecordAuthority, check_unsealed};
 use console_core::keyspace::{self, ActionKeys, log_entry_prefixes, protected_prefixes};
 use console_core::seen_records::SeenRecordsError;
+use console_core::state_format::{self, StateFormatError};
 use console_core::state_secret::{StateSecretFileError, StateSecretSealer, StateSecrets};
 use monitor::Monitor;
 use registry::Registry;
@@ -30,6 +31,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The source of the notices.
 const NOTICE_SOURCE: &str = "authority";
+const FORMAT_NOTICE: &str = "state_format";
 
 /// Why the console cannot use the records in etcd.
 #[derive(Debug, thiserror::Error)]
@@ -135,15 +137,21 @@ impl SealedState {
     /// # Errors
     /// [`AuthorityError`].
     pub async fn establish(&self) -> Result<(), AuthorityError> {
+        // Before anything is written: a newer console may have changed what it would be written into.
+        state_format::check(&self.registry, &self.state_prefix).await?;
         match &self.authority {
             Some(authority) => {
                 authority.establish().await?;
                 self.compare_with_seen(authority).await?;
+                state_format::record(&authority.registry, &self.state_prefix).await?;
                 self.registry.release_writes();
-                Ok(())
             }
-            None => check_unsealed(&self.registry, &self.state_prefix).await,
+            None => {
+                check_unsealed(&self.registry, &self.state_prefix).await?;
+                state_format::record(&self.registry, &self.state_prefix).await?;
+            }
         }
+        Ok(())
     }
 
     /// Checks the secret against the records and writes nothing.
@@ -151,6 +159,7 @@ impl SealedState {
     /// # Errors
     /// [`AuthorityError`].
     pub async fn check(&self) -> Result<(), AuthorityError> {
+        state_format::check(&self.registry, &self.state_prefix).await?;
         match &self.authority {
             Some(authority) => authority.check().await,
             None => check_unsealed(&self.registry, &self.state_prefix).await,
@@ -198,7 +207,8 @@ impl SealedState {
             let seen = self.seen.as_ref().and_then(SeenMemory::anchor).cloned();
             let follow = Box::pin(trail.follow(anchors, anchor_outputs, seen));
             let acknowledged = acknowledgement::follow(&self.registry, &trail, &self.state_prefix);
-            let follow = async { tokio::join!(follow, alarms, acknowledged) };
+            let format = self.follow_format(&monitor);
+            let follow = async { tokio::join!(follow, alarms, acknowledged, format) };
             if self.authority.is_none() {
                 follow.await;
                 return;
@@ -214,6 +224,17 @@ impl SealedState {
         };
         shutdown.run_until_cancelled(Box::pin(work)).await;
         self.save_seen(&reporter_trail).await;
+    }
+
+    /// Writes nothing more once a newer console has changed the records so that this version would misread them.
+    async fn follow_format(&self, monitor: &Monitor) {
+        let report = |error: StateFormatError| {
+            self.registry.suspend_writes();
+            tracing::error!(%error, "{error}");
+            let notice = format!("This console no longer writes: {error}.");
+            monitor.set_notices(FORMAT_NOTICE, vec![notice]);
+        };
+        state_format::follow(&self.registry, &self.state_prefix, report).await;
     }
 
     async fn establish_persistently(&self, monitor: &Monitor) {

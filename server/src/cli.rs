@@ -23,12 +23,13 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use embedded_etcd::EmbeddedEtcdError;
 
+use crate::composition::replica_id;
 use crate::config::{
     self, ConfigError, ConfigInputs, ConfigProblem, SettingOrigin, read_file, settings,
 };
 use crate::reload::ConfigLoader;
-use crate::serve::StartError;
-use crate::telemetry;
+use crate::serve::{ProcessTelemetry, StartError};
+use crate::telemetry::{self, TelemetryExport};
 
 /// How much lower the priority of requests is than that of monitoring.
 const NICENESS: i32 = 5;
@@ -162,7 +163,10 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
 
 fn serve(matches: &ArgMatches) -> Result<(), CliError> {
     let mut config = config::load(&collect_inputs(matches)?)?;
-    telemetry::init(&config.log);
+    let replica = replica_id();
+    let (export, spans) = TelemetryExport::prepare(config.otlp.as_ref(), &replica);
+    telemetry::init_with(&config.log, spans);
+    let telemetry = ProcessTelemetry { replica, export };
     order_key::provide_for_embedded_etcd(&mut config)?;
     let http = http_runtime()?;
     let matches = matches.clone();
@@ -170,7 +174,7 @@ fn serve(matches: &ArgMatches) -> Result<(), CliError> {
         let inputs = collect_inputs(&matches).map_err(|error| error.message)?;
         config::load(&inputs).map_err(|error| error.to_string())
     });
-    let served = runtime()?.block_on(crate::serve::serve(config, load, http.handle()));
+    let served = runtime()?.block_on(crate::serve::serve(config, load, http.handle(), telemetry));
     http.shutdown_background();
     Ok(served?)
 }

@@ -53,6 +53,7 @@ use crate::membership::NodeAdmission;
 use crate::running_settings::RunningSettings;
 use crate::started_bootstraps;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
+use crate::telemetry::ExportMetrics;
 use crate::tls::CertificateStore;
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
@@ -88,6 +89,9 @@ pub enum BuildError {
     /// The registry in etcd v2 cannot be used.
     #[error("--registry-v2-endpoints: {0}")]
     RegistryV2(registry::Error),
+    /// The export by OTLP cannot be started.
+    #[error("--otlp-endpoint: {0}")]
+    Otlp(String),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -108,6 +112,8 @@ pub struct Overrides {
     pub resolver: Option<Resolver>,
     /// When findings open and end.
     pub finding_schedule: Option<FindingSchedule>,
+    /// Counts of the export by OTLP.
+    pub export: ExportMetrics,
     /// When etcd's database is defragmented; by default that of an embedded etcd only.
     pub defragmentation: Option<DefragmentationPolicy>,
 }
@@ -199,6 +205,7 @@ impl Builder<'_> {
         let config = self.config;
         let finding_schedule = overrides.finding_schedule.unwrap_or_default();
         let defragmentation = overrides.defragmentation;
+        let export = overrides.export.clone();
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
         let metrics_server = self.metrics_server()?;
@@ -287,6 +294,7 @@ impl Builder<'_> {
             admission,
             history_alarms,
             findings,
+            export,
             registry: self.registry.clone(),
             accounts,
             tokens: TokenStore::new(

@@ -5,6 +5,7 @@
 
 mod listener;
 mod metrics_server;
+mod otlp;
 mod parse;
 mod problem;
 mod reader;
@@ -36,6 +37,7 @@ use notify::{AnchorWebhookSettings, SmtpConfig};
 use order_signature::OrderSigningKey;
 use registry::Secret;
 
+pub use otlp::OtlpConfig;
 pub use problem::{ConfigError, ConfigProblem, SettingOrigin, read_file, read_password};
 pub use report::EffectiveSetting;
 pub use sources::{ConfigInputs, FlagValues};
@@ -315,6 +317,8 @@ pub struct Config {
     pub data_directory: Option<PathBuf>,
     /// The server that figures of long ranges are queried from.
     pub metrics_server: Option<MetricsServerConfig>,
+    /// The export of traces and metrics by OTLP.
+    pub otlp: Option<OtlpConfig>,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
     /// Where nodes register with etcd's v2 API; `None` if that is not read.
@@ -423,6 +427,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let http = reader.http();
     let limits = reader.limits();
     let metrics_server = reader.metrics_server();
+    let otlp = reader.otlp();
     let data_dir = reader.data_dir();
     let etcd = reader.etcd(data_dir.as_deref());
     let etcd_quota = reader.single(&settings::ETCD_QUOTA, parse::byte_size);
@@ -467,6 +472,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             etcd_quota: etcd_quota?,
             data_directory: data_dir,
             metrics_server,
+            otlp,
             registry_prefix,
             registry_v2,
             state_prefix,

@@ -108,6 +108,7 @@ use crate::metrics_server::MetricsServer;
 use crate::running_settings::RunningSettings;
 use crate::sign_on::SignOn;
 use crate::status_pages::StatusPageService;
+use crate::telemetry::{ExportMetrics, MetricsSource};
 use crate::tls::CertificateStore;
 
 /// Maximum size of a request body, in bytes.
@@ -117,6 +118,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct AppContext {
     /// The connection to etcd.
     pub registry: registry::Registry,
+    /// Counts of the export by OTLP.
+    pub export: ExportMetrics,
     /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
     /// The hosts that requests may name.
@@ -363,6 +366,16 @@ fn notification_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(notifications::test))
         .routes(routes!(notifications::deliveries))
         .routes(routes!(notifications::redeliver))
+}
+
+/// What `/metrics` shows; nothing once the console has ended.
+#[must_use]
+pub fn metrics_source(state: &AppState) -> MetricsSource {
+    let state = Arc::downgrade(&state.0);
+    Box::new(move || {
+        let state = state.upgrade().map(AppState);
+        Box::new(state.into_iter().flat_map(|state| metrics::pieces(&state)))
+    })
 }
 
 /// Adds the stack of layers; the last one added sees a request first.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use accounts::AccountCache;
 use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
+use galera::ReplicaId;
 use galera::observe::registration::RegistryKeys;
 use registry::v2::V2Registry;
 use registry::{EtcdSettings, Registry, role_layout};
@@ -24,10 +25,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::assets::{Site, SiteError};
 use crate::authority::{SealedState, StateSecretError};
-use crate::composition::{BuildError, Console, Overrides, replica_id};
+use crate::composition::{BuildError, Console, Overrides};
 use crate::config::{Config, EtcdConfig, LimitsConfig};
 use crate::http::{self, AppState};
 use crate::reload::{ConfigLoader, ConfigReload};
+use crate::telemetry::TelemetryExport;
 use admission::ConnectionTable;
 use connections::{Routers, TlsRouter};
 use service_manager::ProofOfWork;
@@ -131,7 +133,12 @@ fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError> {
 ///
 /// # Errors
 /// [`StartError`]; once it has started, nothing but a signal ends it.
-pub async fn serve(config: Config, load: ConfigLoader, http: &Handle) -> Result<(), StartError> {
+pub async fn serve(
+    config: Config,
+    load: ConfigLoader,
+    http: &Handle,
+    telemetry: ProcessTelemetry,
+) -> Result<(), StartError> {
     let site = Site::load(&config.http.site_root)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -149,14 +156,32 @@ pub async fn serve(config: Config, load: ConfigLoader, http: &Handle) -> Result<
         }
     };
     let limits = within_file_limit(config.limits, files);
-    let ran = run(config, load, limits, site, listeners, settings, signals).await;
+    let start = StartInputs {
+        config,
+        load,
+        limits,
+        site,
+        listeners,
+        etcd: settings,
+        signals,
+        telemetry,
+    };
+    let ran = Box::pin(run(start)).await;
     if let Some(etcd) = embedded {
         etcd.stop().await;
     }
     ran
 }
 
-async fn run(
+/// The name of this process, and the export of its traces and metrics.
+#[derive(Debug)]
+pub struct ProcessTelemetry {
+    pub replica: ReplicaId,
+    pub export: TelemetryExport,
+}
+
+/// What a console starts with.
+struct StartInputs {
     config: Config,
     load: ConfigLoader,
     limits: LimitsConfig,
@@ -164,11 +189,23 @@ async fn run(
     listeners: HttpListeners,
     etcd: EtcdSettings,
     signals: Signals,
-) -> Result<(), StartError> {
+    telemetry: ProcessTelemetry,
+}
+
+async fn run(start: StartInputs) -> Result<(), StartError> {
+    let StartInputs {
+        config,
+        load,
+        limits,
+        site,
+        listeners,
+        etcd,
+        signals,
+        telemetry: ProcessTelemetry { replica, export },
+    } = start;
     check_v3(&etcd).await?;
     let registry = Registry::connect(etcd)?;
     check_permissions(&registry, &config).await?;
-    let replica = replica_id();
     let state = SealedState::new(
         registry,
         &config.state_prefix,
@@ -182,11 +219,15 @@ async fn run(
         .map_err(StateSecretError::from)?;
     let overrides = Overrides {
         replica: Some(replica),
+        export: export.metrics(),
         ..Overrides::default()
     };
     let console = Console::build(&config, site, state.registry, overrides)?;
     prepare_sign_in(&console);
     let Console { state, tasks } = console;
+    let source = http::metrics_source(&state);
+    let export = export.start(state.resolver.clone(), source);
+    let export = export.map_err(BuildError::Otlp)?;
     let reload = ConfigReload::new(load, &config, state.clone()).run(signals.hangup);
     let until = tasks.shutdown.clone();
     tasks.spawn(async move { _ = until.run_until_cancelled(reload).await });
@@ -233,6 +274,7 @@ async fn run(
     service_manager::report_stopping();
     shutdown.cancel();
     drain(&tracker, &mut signals).await;
+    export.finish().await;
     Ok(())
 }
 

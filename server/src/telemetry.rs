@@ -1,11 +1,20 @@
-//! Logging: structured events on standard error, as text or JSON.
+//! Logging: structured events on standard error, as text or JSON. The export of traces and metrics is in [`export`].
+
+mod export;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use registry::spans;
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::reload;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
+
+pub use export::{ExportMetrics, MetricsSource, OtlpConfig, RunningExport, TelemetryExport};
+
+/// What collects spans, beside the log.
+pub type SpanLayer = Box<dyn Layer<tracing_subscriber::Registry> + Send + Sync>;
 
 /// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +34,7 @@ pub struct LogConfig {
 }
 
 /// The console's other crates; a filter for `galera_console` includes their events.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "accounts",
     "actions",
     "console_core",
@@ -33,6 +42,7 @@ const PARTS: [&str; 7] = [
     "history",
     "monitor",
     "notify",
+    "otlp_export",
 ];
 
 /// Parses a log filter such as `info` or `info,galera_console=debug`.
@@ -42,7 +52,8 @@ const PARTS: [&str; 7] = [
 pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     // Parsed as given first, so that an error names only the user's text.
     EnvFilter::builder().parse(text)?;
-    EnvFilter::builder().parse(widened(text))
+    // Spans that are exported are no part of the log.
+    EnvFilter::builder().parse(format!("{},{}=off", widened(text), spans::TARGET))
 }
 
 /// `text` with every directive for `galera_console` extended to all of the console's crates. A directive for one of
@@ -74,30 +85,32 @@ pub(crate) fn set_level(level: &str) -> bool {
 
 /// Starts logging. A second call in the same process has no effect.
 pub fn init(log: &LogConfig) {
+    init_with(log, None);
+}
+
+/// Starts logging, and collects spans in `spans`.
+pub fn init_with(log: &LogConfig, spans: Option<SpanLayer>) {
     let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let (result, switch): (_, FilterSwitch) = match log.format {
+    let registry = tracing_subscriber::registry().with(spans);
+    let (filter, handle) = reload::Layer::new(filter);
+    let switch: FilterSwitch = Box::new(move |filter| handle.reload(filter));
+    let result = match log.format {
         LogFormat::Json => {
-            let json = builder
+            let json = fmt::layer()
+                .with_writer(std::io::stderr)
                 .json()
                 .flatten_event(true)
                 .with_current_span(false)
-                .with_filter_reloading();
-            let handle = json.reload_handle();
-            let switch = Box::new(move |filter| handle.reload(filter));
-            (json.try_init(), switch)
+                .with_filter(filter);
+            registry.with(json).try_init()
         }
         LogFormat::Text => {
             let colors = std::io::stderr().is_terminal();
-            let text = builder
+            let text = fmt::layer()
                 .with_ansi(colors)
                 .with_writer(move || galera::log_line::LineWriter { colors })
-                .with_filter_reloading();
-            let handle = text.reload_handle();
-            let switch = Box::new(move |filter| handle.reload(filter));
-            (text.try_init(), switch)
+                .with_filter(filter);
+            registry.with(text).try_init()
         }
     };
     if result.is_ok() {
@@ -119,6 +132,23 @@ mod tests {
             assert!(widened.contains(&format!("{part}=debug,")), "{widened}");
         }
         assert!(widened.ends_with("info,galera_console=debug"), "{widened}");
+    }
+
+    #[test]
+    fn exported_spans_are_no_part_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = fmt::layer()
+            .with_writer(std::fs::File::create(&path).unwrap())
+            .with_filter(filter("trace,traced_work=trace").unwrap());
+        let subscriber = tracing_subscriber::registry().with(log);
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!(target: spans::TARGET, "traced", action.id = "a1");
+            let _entered = span.entered();
+            tracing::info!("line");
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("line") && !text.contains("traced"), "{text}");
     }
 
     #[test]

@@ -223,6 +223,15 @@ class Renderings(unittest.TestCase):
             ],
         )
 
+    def test_traces_are_exported_with_headers_from_the_secret_over_https_only(self):
+        plain = render("whole", 'console.otlp.endpoint="http://collector.observability.svc:4318"')
+        [container] = containers(workload(plain, "console"))
+        self.assertEqual(variables(container)["GALERA_CONSOLE_OTLP_ENDPOINT"], "http://collector.observability.svc:4318")
+        self.assertNotIn("GALERA_CONSOLE_OTLP_HEADERS_FILE", variables(container))
+        secret = render("whole", 'console.otlp.endpoint="https://collector:4318"', "console.otlp.headers=true")
+        file = variables(containers(workload(secret, "console"))[0])["GALERA_CONSOLE_OTLP_HEADERS_FILE"]
+        self.assertIn(file, mounted_files(workload(secret, "console")))
+
     def test_settings_of_the_schema_are_those_of_the_console(self):
         schema = json.loads((CHART / "values.schema.json").read_text())
         known = schema["properties"]["console"]["properties"]["settings"]["propertyNames"]["enum"]
@@ -286,6 +295,7 @@ class Refusals(unittest.TestCase):
             ("operators", ['console.mysql.passwordSecret.key=""'], "console.mysql.passwordSecret.key is empty"),
             ("operators", ['console.mysql.caSecret.key=""'], "console.mysql.caSecret.key is empty"),
             ("external-etcd", ['console.settings={"STATE_SECRET_FILE": "/x"}'], "console.settings.STATE_SECRET_FILE is set by the chart"),
+            ("whole", ["console.otlp.headers=true"], "console.otlp.endpoint does not begin with https://"),
             ("whole", ["nodes.expectedMembers=6"], "nodes.expectedMembers is 6, but nodes.replicas is 5"),
             ("whole", ["nodes.replicas=2", "nodes.expectedMembers=0"], "nodes.replicas is 2"),
             ("whole", ["console.orders.enabled=false"], "console.orders.enabled is false"),

@@ -17,9 +17,10 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted, LogEntry};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 36] = [
+const PROTECTED: [(&str, RecordProtection); 37] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
+    ("format", Authenticated),
     ("audit/head", Authenticated),
     ("audit/cut", Authenticated),
     ("users/", Encrypted),
@@ -105,6 +106,12 @@ pub fn sealed_since_scope(state_prefix: &str, key: &[u8]) -> u32 {
 #[must_use]
 pub fn authority(state_prefix: &str) -> String {
     below(state_prefix, "authority")
+}
+
+/// The record of the format of the state.
+#[must_use]
+pub fn state_format(state_prefix: &str) -> String {
+    below(state_prefix, "format")
 }
 
 /// The record of the latest acknowledgement of alarms.

@@ -13,8 +13,11 @@ use galera::ClusterName;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::server_details::ServerDetails;
 use galera::observe::wsrep::{ServiceOptions, WsrepStatus};
+use registry::spans;
 use sql_client::{Connection, Login, Peer, connect_tcp};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::MysqlSettings;
 use super::failure::{self, shorten};
@@ -157,9 +160,22 @@ pub(super) async fn rows(
     user: &str,
     query: &str,
 ) -> Result<Vec<(String, String)>, ProbeError> {
-    conn.query_pairs(query)
+    let read = conn.query_pairs(query);
+    read.instrument(sql_call("SHOW"))
         .await
         .map_err(|error| failure::classify(user, &error))
+}
+
+/// The span of a statement of the kind `operation`, without its text; disabled where nothing is traced.
+pub(super) fn sql_call(operation: &'static str) -> Span {
+    if !spans::is_traced() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: spans::TARGET, "sql",
+        otel.name = operation, otel.kind = "client", otel.status_code = Empty,
+        db.system.name = "mariadb", db.operation.name = operation, error.type = Empty,
+    )
 }
 
 /// Opens a connection with the account of `settings`, without sending a statement.

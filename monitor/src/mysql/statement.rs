@@ -12,11 +12,13 @@ use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
 use galera::recover::bootstrap::{PlannedServer, STATEMENT_DEADLINE, STATEMENT_TIME_ZONE};
+use registry::spans;
 use sql_client::{Connection, Error};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use super::MysqlSettings;
-use super::connection::{check_identity, connect, rows};
+use super::connection::{check_identity, connect, rows, sql_call};
 use super::failure::{self, shorten};
 
 const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
@@ -73,7 +75,8 @@ impl StatementConnection {
                 STATEMENT_WAIT_TIMEOUT.as_secs()
             );
             for prepared in [&wait, STATEMENT_TIME_ZONE, STATEMENT_DEADLINE] {
-                conn.execute(prepared).await.map_err(fail)?;
+                let prepared = conn.execute(prepared).instrument(sql_call("SET"));
+                prepared.await.map_err(fail)?;
             }
             Ok(conn)
         };
@@ -89,14 +92,23 @@ impl StatementConnection {
 
     /// Sends `statement` exactly once, and consumes the connection.
     pub async fn send(mut self, statement: &str) -> StatementOutcome {
-        match timeout(self.limit, Box::pin(self.conn.execute(statement))).await {
+        // Every statement of a plan sets a variable.
+        let span = sql_call("SET GLOBAL");
+        let sent = Box::pin(self.conn.execute(statement)).instrument(span.clone());
+        let outcome = match timeout(self.limit, sent).await {
             Ok(Ok(())) => StatementOutcome::Accepted,
             Ok(Err(error)) => classify_outcome(&self.user, &error),
             Err(_) => StatementOutcome::Unknown(format!(
                 "no answer within {} s; it may still be executed",
                 self.limit.as_secs_f64()
             )),
+        };
+        match &outcome {
+            StatementOutcome::Accepted => {}
+            StatementOutcome::Refused(_) => spans::record_error(&span, "refused"),
+            StatementOutcome::Unknown(_) => spans::record_error(&span, "unknown"),
         }
+        outcome
     }
 }
 

@@ -135,6 +135,18 @@ settings! {
         "File with the token that the server requires as Authorization: Bearer.");
     METRICS_QUERY_CA = Setting::new("metrics-query-ca", "metrics_query.ca", "FILE", Absent("the system's authorities only"),
         "Certificate authority (PEM) of that server's certificate, in addition to the system's.");
+    OTLP_ENDPOINT = Setting::new("otlp-endpoint", "otlp.endpoint", "URL", Absent("no export"),
+        "OpenTelemetry collector that traces and metrics are sent to by OTLP over HTTP; the address below which it serves /v1/traces and /v1/metrics. All settings of otlp need a build with the feature otlp.");
+    OTLP_HEADERS_FILE = Setting::new("otlp-headers-file", "otlp.headers_file", "FILE", Absent("none"),
+        "File with headers of the requests to it, one Name: value a line, such as Authorization.");
+    OTLP_CA = Setting::new("otlp-ca", "otlp.ca", "FILE", Absent("the system's authorities only"),
+        "Certificate authority (PEM) of the collector's certificate, in addition to the system's.");
+    OTLP_TIMEOUT = Setting::new("otlp-timeout", "otlp.timeout", "DURATION", Value("10s"),
+        "Deadline of a request to the collector, 10s at most.");
+    OTLP_SAMPLING = Setting::new("otlp-sampling", "otlp.sampling", "RATIO", Value("1"),
+        "Share of the traces that begin here and are exported, from 0 to 1; of a request with traceparent, its flag decides.");
+    OTLP_METRICS_INTERVAL = Setting::new("otlp-metrics-interval", "otlp.metrics_interval", "DURATION", Value("60s"),
+        "Time between two exports of what /metrics shows; 0 exports no metrics.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
         "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
     MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("6000"),

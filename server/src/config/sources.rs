@@ -212,6 +212,7 @@ fn string_values(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::String(text) => Some(vec![text.clone()]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Float(number) => Some(vec![number.to_string()]),
         toml::Value::Array(items) => items
             .iter()
             .map(|item| item.as_str().map(str::to_owned))

@@ -10,6 +10,7 @@ mod certificates;
 mod databases;
 mod listener;
 mod metrics_server;
+mod otlp;
 mod problems;
 mod sign_on;
 mod sources;

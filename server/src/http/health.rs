@@ -53,7 +53,7 @@ async fn readyz(app: AppState) -> ApiResult<&'static str> {
         missing.extend(accounts.etcd_error().map(|_| "etcd is unreachable"));
     }
     if app.registry.holds_writes() {
-        missing.push("the records in etcd have not been checked with the state secret");
+        missing.push("the records in etcd have not been checked, or a newer console has changed their format");
     }
     if !app.monitor.is_ready() {
         missing.push("clusters have not been loaded");

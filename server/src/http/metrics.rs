@@ -55,6 +55,7 @@ fn without_nodes(app: &AppContext) -> String {
     register_audit_trail(registry, app);
     register_certificate(registry, app);
     app.etcd_storage.register_metrics(registry);
+    app.export.register(registry);
     if let Some(delivery) = &app.anchor_delivery {
         delivery.register_metrics(registry);
     }

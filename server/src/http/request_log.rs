@@ -9,8 +9,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use console_core::log_budget::LogBudget;
 use console_core::trace_context::{TRACEPARENT, TraceContext};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+use registry::spans;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::AppState;
@@ -119,6 +122,34 @@ pub(super) fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
     own.or_else(TraceContext::current)
 }
 
+/// The span of a request: its method and its route, never its path, query, headers or body.
+fn request_span(method: &Method, route: &str) -> Span {
+    let method = match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE => method.as_str(),
+        // A client may send any word.
+        _ => "_OTHER",
+    };
+    let name = format!("{method} {route}");
+    tracing::info_span!(
+        target: spans::TARGET, "request",
+        otel.name = name, otel.kind = "server", otel.status_code = Empty,
+        http.request.method = method, http.route = route, http.response.status_code = Empty,
+        error.type = Empty,
+    )
+}
+
+fn record_status(span: &Span, status: u16) {
+    span.record("http.response.status_code", status);
+    if status >= 500 {
+        spans::record_error(span, "server_error");
+    }
+}
+
 /// The outermost layer.
 pub(super) async fn log_request(
     app: AppState,
@@ -141,12 +172,21 @@ pub(super) async fn log_request(
         .get::<MatchedPath>()
         .map_or("other", MatchedPath::as_str)
         .to_owned();
-    let trace = trace_of(request.headers());
+    // Frequent machine requests and files loaded with every page would flood log and traces.
+    let is_frequent = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
+    let is_routine = is_frequent || path.starts_with("/pkg/");
+    let span = match is_routine {
+        true => Span::none(),
+        false => request_span(&method, &route),
+    };
+    let trace = TraceContext::begin(&span, trace_of(request.headers()));
+    let handling = next.run(request).instrument(span.clone());
     let mut response = match trace.clone() {
-        Some(trace) => trace.scope(next.run(request)).await,
-        None => next.run(request).await,
+        Some(trace) => trace.scope(handling).await,
+        None => handling.await,
     };
     let status = response.status().as_u16();
+    record_status(&span, status);
     let seconds = start.elapsed().as_secs_f64();
     app.metrics
         .http_request(method.as_str(), &route, status, seconds);
@@ -158,9 +198,6 @@ pub(super) async fn log_request(
     let (request_id, duration_ms, client) =
         (id.as_str(), (seconds * 10_000.0).round() / 10.0, client.0);
     let trace_id = trace.as_ref().map(TraceContext::trace_id);
-    // Frequent machine requests and files loaded with every page would flood the log.
-    let is_frequent = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
-    let is_routine = is_frequent || path.starts_with("/pkg/");
     let logged = (!is_routine).then(|| LOGGED_REQUESTS.admit(log_kind(status, user)));
     if let Some(Some(omitted)) = logged {
         tracing::info!(request_id, trace_id, %method, path, status, duration_ms, user, %client, omitted, "{method} {path} {status}");

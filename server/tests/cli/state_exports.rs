@@ -119,6 +119,11 @@ async fn what_cannot_be_imported_is_named_and_changes_nothing() {
             "import it with a console of version",
         ),
         (
+            "newer",
+            replaced("\"needs\":2", "\"needs\":3"),
+            "in format 3, and this version",
+        ),
+        (
             "prefix",
             replaced("/galera-console", "/other"),
             "--state-prefix /other",

@@ -35,7 +35,7 @@ use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
 use galera_console::metrics_server::MetricsServerConfig;
 use galera_console::sign_on::SignOnConfig;
-use galera_console::telemetry::{LogConfig, LogFormat};
+use galera_console::telemetry::{ExportMetrics, LogConfig, LogFormat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -108,6 +108,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) metrics_token: Option<Secret>,
     /// Where figures are recorded; by default they are not.
     pub(crate) data_directory: Option<PathBuf>,
+    /// Counts of an export by OTLP.
+    pub(crate) export: ExportMetrics,
     /// The server that figures of long ranges are queried from; by default none.
     pub(crate) metrics_server: Option<MetricsServerConfig>,
     pub(crate) metrics_nodes: monitor::MetricsNodes,
@@ -158,6 +160,7 @@ impl Default for ConsoleOptions {
             allowed_hosts: Vec::new(),
             metrics_token: None,
             data_directory: None,
+            export: ExportMetrics::default(),
             metrics_server: None,
             metrics_nodes: monitor::MetricsNodes::All,
             finding_schedule: None,
@@ -213,6 +216,7 @@ impl TestConsole {
             resolver: options.resolver.clone(),
             finding_schedule: options.finding_schedule,
             defragmentation: options.defragmentation,
+            export: options.export.clone(),
         };
         let Console { state, tasks } = Console::build(
             &config(options, &site),
@@ -342,6 +346,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         etcd_quota: 64 << 20,
         data_directory: options.data_directory.clone(),
         metrics_server: options.metrics_server.clone(),
+        otlp: None,
         registry_prefix: "/galera".to_owned(),
         registry_v2: options
             .registry_v2

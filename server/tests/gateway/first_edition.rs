@@ -23,7 +23,7 @@ static RECORDING: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// The recorded keys and values of one part of the recording, without the locks and elections of the former processes.
-fn recorded(part: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(crate) fn recorded(part: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
     let records = RECORDING[part].as_array().unwrap().iter();
     records
         .filter(|record| {

@@ -85,8 +85,11 @@ mod sessions;
 mod sign_in;
 mod sign_in_under_attack;
 mod sign_on;
+mod state_format;
 mod status_pages;
 mod step_up;
+#[cfg(feature = "otlp")]
+mod traces;
 mod transient_states;
 mod unconfirmed_nodes;
 mod v2_registry;

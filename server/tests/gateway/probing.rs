@@ -307,11 +307,11 @@ async fn an_unpinned_server_is_never_read_with_the_recovery_account() {
     );
 }
 
-const PROCESS: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
+pub(crate) const PROCESS: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
 const OTHER_PROCESS: &str = "00000002-0001-11ef-a1b2-c3d4e5f60718";
 
 /// The server of a plan whose executor reported `process`.
-fn planned_server(process: Option<&str>) -> PlannedServer {
+pub(crate) fn planned_server(process: Option<&str>) -> PlannedServer {
     PlannedServer::of(&PlanTarget {
         mechanism: Mechanism::Statement,
         node: None,
@@ -324,7 +324,7 @@ fn planned_server(process: Option<&str>) -> PlannedServer {
     })
 }
 
-async fn open_for_statement(
+pub(crate) async fn open_for_statement(
     node: &FakeDatabase,
     planned: &PlannedServer,
 ) -> Result<StatementConnection, ProbeError> {

@@ -76,6 +76,9 @@ Contradictions between values, which the schema cannot express. Each message nam
 {{- end -}}
 {{- $_ := set $names $name $place -}}
 {{- end -}}
+{{- if and $console.otlp.headers (not (hasPrefix "https://" $console.otlp.endpoint)) -}}
+{{- fail "console.otlp.headers is true, but console.otlp.endpoint does not begin with https://: the headers would cross the network unencrypted; set an https address, or headers to false" -}}
+{{- end -}}
 {{- $sets := include "galera.consoleVariables" . -}}
 {{- range $name, $_ := $console.settings -}}
 {{- if contains (printf "name: GALERA_CONSOLE_%s\n" $name) $sets -}}

@@ -53,6 +53,14 @@
 - name: GALERA_CONSOLE_METRICS_TOKEN_FILE
   value: {{ $secrets }}/metrics-token
 {{- end }}
+{{- with $console.otlp.endpoint }}
+- name: GALERA_CONSOLE_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- if $console.otlp.headers }}
+- name: GALERA_CONSOLE_OTLP_HEADERS_FILE
+  value: {{ $secrets }}/otlp-headers
+{{- end }}
 - name: GALERA_CONSOLE_MYSQL_USER
   value: {{ $console.mysql.user | quote }}
 - name: GALERA_CONSOLE_MYSQL_PASSWORD_FILE
@@ -91,6 +99,7 @@
 {{- if $console.recovery.enabled -}}{{- $keys = append $keys "recovery" -}}{{- end -}}
 {{- if $console.orders.enabled -}}{{- $keys = append $keys "orderKey" -}}{{- end -}}
 {{- if $console.metrics.token -}}{{- $keys = append $keys "metricsToken" -}}{{- end -}}
+{{- if $console.otlp.headers -}}{{- $keys = append $keys "otlpHeaders" -}}{{- end -}}
 {{- if ne .Values.etcd.mode "embedded" -}}
 {{- if or .Values.etcd.ca (eq .Values.etcd.mode "deployed") -}}{{- $keys = append $keys "etcdCa" -}}{{- end -}}
 {{- if .Values.etcd.user -}}{{- $keys = append $keys "etcdConsole" -}}{{- end -}}

@@ -9,6 +9,7 @@ use std::io::Read;
 use clap::ArgMatches;
 use console_core::clock::now;
 use console_core::keyspace::{ActionKeys, NotifyKeys, log_entry_prefixes, protected_prefixes};
+use console_core::state_format::StateFormat;
 use data_encoding::BASE64;
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -50,6 +51,9 @@ struct ExportHeader {
     /// Names the secret.
     secret: String,
     records: usize,
+    /// The format of the records; version 0.1 did not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<StateFormat>,
 }
 
 /// A key below the state prefix and its value, in base 64.
@@ -108,6 +112,7 @@ async fn export_to(state: &SealedState, path: &str) -> Result<String, CliError> 
         state_prefix: state.state_prefix().to_owned(),
         secret: secrets.newest().kid().to_owned(),
         records: records.len(),
+        state: Some(StateFormat::of_this_version()),
     };
     let line = serde_json::to_vec(&header).map_err(internal)?;
     let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
@@ -237,6 +242,8 @@ fn read_file(
             header.version, header.console
         )));
     }
+    let checked = header.state.as_ref().map(|found| found.check(path));
+    checked.transpose().map_err(usage)?;
     if !secrets.contains(&header.secret) {
         return Err(usage(format!(
             "{path} is encrypted with the state secret {}, and --state-secret-file has {}; set the secret that was used then, as the second one if it was rotated since",

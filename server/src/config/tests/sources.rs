@@ -42,6 +42,16 @@ fn every_setting_has_its_key_in_the_file() {
     let roles = roles.display();
     let listener = listener::files(&["console.example.org"]);
     let (listener_cert, listener_key) = (listener.cert(), listener.key());
+    let headers = directory.path().join("otlp-headers");
+    std::fs::write(&headers, "x-tenant: 7\n").unwrap();
+    // A build without the feature refuses these: `otlp` in these tests has it.
+    let otlp = match cfg!(feature = "otlp") {
+        true => format!(
+            "[otlp]\nendpoint = \"https://collector\"\nheaders_file = \"{}\"\nca = \"{ca}\"\ntimeout = \"5s\"\nsampling = 0.5\nmetrics_interval = \"0\"",
+            headers.display()
+        ),
+        false => String::new(),
+    };
     let given = file(&format!(
         r#"
 listen = "0.0.0.0:8080"
@@ -100,6 +110,7 @@ url = "https://metrics.example.org"
 user = "console"
 password_file = "{path}"
 ca = "{ca}"
+{otlp}
 [etcd]
 endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
 user = "console"
@@ -211,7 +222,11 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
     assert_eq!(report.lines().count(), settings::ALL.len(), "{report}");
     // A token excludes the password: `metrics_server` in these tests has it.
     let excluded = &settings::METRICS_QUERY_TOKEN_FILE;
-    for setting in settings::ALL.iter().filter(|one| one.flag != excluded.flag) {
+    let is_included = |setting: &&&settings::Setting| {
+        setting.flag != excluded.flag
+            && (cfg!(feature = "otlp") || !setting.flag.starts_with("otlp-"))
+    };
+    for setting in settings::ALL.iter().filter(is_included) {
         let line = report
             .lines()
             .find(|line| line.starts_with(setting.flag))
