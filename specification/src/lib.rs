@@ -73,12 +73,12 @@ pub enum StartRefusal {
 }
 
 impl SpecifiedNode {
-    /// What is left of the data when `server` ends in a state transfer: nothing usable of a full one.
+    /// What is left of the data when `server` ends in a state transfer: nothing usable of a full one that a donor has begun.
     fn abandon_transfer(&mut self, server: &RunningServer) {
         if server
             .transfer
             .as_ref()
-            .is_some_and(|transfer| !transfer.incremental)
+            .is_some_and(|transfer| !transfer.incremental && transfer.donor.is_some())
         {
             self.data = NodeData::default();
         }

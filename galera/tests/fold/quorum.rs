@@ -123,6 +123,43 @@ fn i43_weights_and_arbitrators_count() {
     assert_eq!(alone.verdict(), VerdictState::NoPrimary, "an even split");
 }
 
+/// Empty containers have joined the member without quorum; Galera gives it no addresses of them.
+#[test]
+fn i43_a_member_without_a_known_address_is_no_arbitrator() {
+    let with_list = |list: &[&str]| {
+        let server = survivor("1").view(list, 0);
+        let others = &MEMBERS[1..];
+        let mut fixture = FoldFixture::expecting(&MEMBERS).answers("10.0.0.1", server);
+        fixture.evidence.last_primary_members = MEMBERS.iter().map(|member| id(member)).collect();
+        fixture.evidence.last_primary_votes = LastPrimaryVotes {
+            weights: others.iter().map(|member| (id(member), 1)).collect(),
+            total: Some(4),
+            size: Some(4),
+        };
+        others.iter().fold(fixture, |fixture, node| {
+            fixture.fails(node, 4.0, timed_out())
+        })
+    };
+    for list in [
+        &["10.0.0.1:3306"][..],
+        &["10.0.0.1:3306", "unspecified"],
+        &["10.0.0.1:3306", "unspecified", "unspecified"],
+        &["10.0.0.1:3306", "AUTO", "10.0.0.9:3306"],
+    ] {
+        let fixture = with_list(list);
+        assert_eq!(fixture.verdict(), VerdictState::Unknown, "{list:?}");
+        let text = message(&fixture, ReasonCode::NoPrimaryInSight);
+        assert!(text.contains("3 of 4 votes"), "{text}");
+    }
+    for list in [
+        &["10.0.0.1:3306", ""][..],
+        &["10.0.0.1:3306", "", "unspecified"],
+    ] {
+        let fixture = with_list(list);
+        assert_eq!(fixture.verdict(), VerdictState::NoPrimary, "{list:?}");
+    }
+}
+
 /// The weight of a member out of sight was changed since, or the last answer came from other data at its address.
 #[test]
 fn i43_the_recorded_or_the_reported_weight_counts_whichever_permits_a_hidden_majority() {

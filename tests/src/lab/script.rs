@@ -335,7 +335,9 @@ async fn compare(
         ));
         before = expected;
     }
-    Ok(())
+    lab.wait_for(&before, true)
+        .await
+        .context("after the last step")
 }
 
 /// Whether the step starts a server whose port stays closed: it shows so before it has found any other.

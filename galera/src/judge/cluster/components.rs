@@ -27,6 +27,8 @@ pub(crate) struct ViewGroup<'a> {
 /// Nodes that see each other: one view, or a view and nodes that have not caught up with it.
 pub(crate) struct ObservedComponent {
     pub(crate) members: BTreeSet<usize>,
+    /// Further members that are known to be arbitrators. One whose address is not known, as without quorum, may be any node.
+    pub(crate) arbitrators: u64,
     pub(crate) view: Component,
 }
 
@@ -143,6 +145,9 @@ fn observed_component(component: &[&ViewGroup<'_>], nodes: &[NodeFacts<'_>]) -> 
             members.insert(node);
         }
     }
+    let known = u64::try_from(members.len() + open).unwrap_or(u64::MAX);
+    let size = newest.status.cluster_size;
+    let arbitrators = size.map_or(0, |size| size.saturating_sub(known));
     // What a node reports of itself outweighs a list that names it, except for a joiner.
     let elsewhere = |node: &usize| {
         nodes[*node].fresh_answer().is_some()
@@ -157,9 +162,10 @@ fn observed_component(component: &[&ViewGroup<'_>], nodes: &[NodeFacts<'_>]) -> 
             members: members.iter().map(|&node| nodes[node].id.clone()).collect(),
             state_uuid: status.cluster_state_uuid.map(|uuid| uuid.to_string()),
             conf_id: status.conf_id,
-            size: status.cluster_size,
+            size,
         },
         members,
+        arbitrators,
     }
 }
 

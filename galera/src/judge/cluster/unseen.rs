@@ -76,7 +76,8 @@ impl UnseenMembers {
             }
         }
         let votes = arbitrator_votes(evidence, voters.len(), server_votes);
-        let on_this_side = votes.min(unnamed_in_sight(components));
+        let arbitrators = components.observed.iter().map(|one| one.arbitrators);
+        let on_this_side = votes.min(arbitrators.fold(0, u64::saturating_add));
         unseen.silent_arbitrators = votes - on_this_side;
         let count = &mut unseen.count;
         count.add_arbitrators(on_this_side, Whereabouts::Seen);
@@ -289,17 +290,6 @@ fn arbitrator_votes(evidence: &Evidence, known: usize, server_votes: u64) -> u64
         Some(total) if unlisted > 0 => total.saturating_sub(server_votes),
         _ => unlisted,
     }
-}
-
-/// How many members visible components have besides those that are known: arbitrators, with one vote each.
-fn unnamed_in_sight(components: &ObservedComponents<'_>) -> u64 {
-    let unnamed =
-        |size: Option<u64>, known: usize| size.map_or(0, |size| size.saturating_sub(known as u64));
-    components
-        .observed
-        .iter()
-        .map(|component| unnamed(component.view.size, component.members.len()))
-        .sum()
 }
 
 pub(super) fn rules(nodes: &[NodeFacts<'_>]) -> QuorumRules {

@@ -15,7 +15,7 @@ use crate::status_pages::{PageLocation, RenderedPage, RenderedPages};
 pub(super) enum PageAccess {
     /// A public page, by slug.
     Public(String),
-    /// Any page, by slug, for a signed-in user.
+    /// Any page, by slug, for a signed-in user who may view all of its clusters.
     Member(String, Box<SessionGuard>),
     /// The page of a secret link.
     SecretLink(String),
@@ -64,7 +64,12 @@ impl PageAccess {
             }
             Self::Member(slug, session) => {
                 let is_live = !session.has_ended() && at < session.expires_at;
-                pages.page(slug).filter(|_| is_live).cloned()
+                let may_read = |page: &&Arc<RenderedPage>| {
+                    let shown = page.page.value.settings.clusters.iter();
+                    let scope = &session.principal.clusters;
+                    is_live && scope.permits_each(shown.map(|listed| &listed.cluster))
+                };
+                pages.page(slug).filter(may_read).cloned()
             }
             Self::SecretLink(secret) => pages.page_for_secret(secret, at).cloned(),
         }

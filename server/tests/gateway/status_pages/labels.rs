@@ -175,6 +175,53 @@ async fn only_a_credential_for_all_clusters_publishes_by_label() {
 }
 
 #[tokio::test]
+async fn a_members_page_is_shown_to_viewers_of_all_of_its_clusters() {
+    let etcd = TestEtcd::in_memory();
+    let console = start(&etcd).await;
+    let admin = console.sign_in("ada").await;
+    let mut members = page(&["lab"], &["env=prod"]);
+    members["visibility"] = json!("members");
+    assert_eq!(create(&admin, &members).await.0, 201);
+    for (name, limits, expected) in [
+        ("all", &["*"][..], 200),
+        ("each", &["lab", "env=prod"], 200),
+        ("listed", &["lab"], 404),
+        ("labelled", &["env=prod"], 404),
+    ] {
+        let scope = ClusterScope::new(limits.iter().map(|text| text.parse().unwrap()).collect());
+        let grants = vec![RoleGrant::of(vec![Role::Viewer], scope)];
+        console
+            .add_user_with_grants(name, &[Role::Viewer], grants)
+            .await;
+        let viewer = console.sign_in(name).await;
+        for part in ["", "/summary.json", "/feed.atom", "/badge.svg"] {
+            let path = format!("/status/prod{part}");
+            eventually(&format!("{expected} for {name} at {path}"), async || {
+                viewer.get(&path).await.status == expected
+            })
+            .await;
+        }
+    }
+    // A reload that selects another cluster counts for an open session too.
+    let each = console.sign_in("each").await;
+    console
+        .state
+        .0
+        .replace_labels(&labels(&["s*:env=test", "lab:env=test"]));
+    eventually("only the listed cluster is left", async || {
+        each.get("/status/prod").await.status == 200
+            && console
+                .sign_in("listed")
+                .await
+                .get("/status/prod")
+                .await
+                .status
+                == 200
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_selects_nothing_or_is_no_label_is_refused() {
     let etcd = TestEtcd::in_memory();
     let console = start(&etcd).await;
