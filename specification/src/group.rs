@@ -51,7 +51,11 @@ impl GaleraCluster {
     fn linked(&self, one: NodeIndex, other: NodeIndex) -> bool {
         let connects = |from: NodeIndex, to: NodeIndex| {
             let server = self.nodes[from].server.as_ref();
-            server.is_some_and(|server| server.connects_to(to))
+            server.is_some_and(|server| match &server.known {
+                Some(known) => known.contains(&to),
+                // Addresses of arbitrators are in no wsrep_cluster_address.
+                None => !self.nodes[to].arbitrator,
+            })
         };
         self.packets_pass(one, other) && (connects(one, other) || connects(other, one))
     }

@@ -68,7 +68,7 @@ pub struct RunningServer {
     pub(super) primary: bool,
     /// Whether its group communication ended: the process runs on, without a component.
     pub(super) disconnected: bool,
-    /// The nodes that it connects to by itself; `None` for all of its `wsrep_cluster_address`. A member of a Primary view forgets every
+    /// The nodes that it connects to by itself; `None` for those of its `wsrep_cluster_address`. A member of a Primary view forgets every
     /// other node, which must then connect to it (`handle_stable_view` in `gmcast.cpp`).
     pub(super) known: Option<BTreeSet<NodeIndex>>,
     /// The members whose addresses it has: a Primary view brings them, and a smaller one keeps them (`gcs_group_handle_comp_msg`).
@@ -148,13 +148,6 @@ impl RunningServer {
     #[must_use]
     pub const fn is_primary(&self) -> bool {
         self.primary
-    }
-
-    /// Whether it connects to `node` by itself.
-    pub(super) fn connects_to(&self, node: NodeIndex) -> bool {
-        self.known
-            .as_ref()
-            .is_none_or(|known| known.contains(&node))
     }
 
     /// Another member of its component has left cleanly. Without quorum its last Primary view stays as it was: it is complete

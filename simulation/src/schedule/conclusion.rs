@@ -205,12 +205,14 @@ impl FaultSchedule {
             .filter_map(|node| {
                 // What its directory had is gone; nothing else has it.
                 let gone = node.data.transactions.is_empty();
+                // The check is about what the volume had before it was replaced, not about the server that runs there.
+                let replaced = message.contains("is used by other data") && self.is_alone(&node.id);
                 match stated(&node.id) {
-                    None if asks_stopped && node.server.is_none() => {
+                    None if asks_stopped && (node.server.is_none() || replaced) => {
                         Some((node, AttestedState::Stopped))
                     }
                     None | Some(AttestedState::Stopped)
-                        if asks_removed && gone && node.server.is_none() =>
+                        if asks_removed && (gone && node.server.is_none() || replaced) =>
                     {
                         Some((node, AttestedState::Decommissioned))
                     }
@@ -219,6 +221,12 @@ impl FaultSchedule {
             })
             .map(|(node, statement)| attest(&node.id, statement))
             .next()
+    }
+
+    /// Whether no other node has this address.
+    fn is_alone(&self, id: &NodeId) -> bool {
+        let nodes = self.cluster.nodes().iter();
+        nodes.filter(|node| node.id == *id).count() == 1
     }
 
     /// Restarts the arbitrators that a plan of a stopped cluster says to restart.
