@@ -88,6 +88,8 @@ pub fn play(seed: u64, removed: RemovedSafeguard) -> Result<ScheduleCounts, Prop
 
 struct FaultSchedule {
     random: StdRng,
+    /// Decides in which order a mended network connects nodes; apart, so that it does not decide the faults.
+    meeting_order: StdRng,
     removed: RemovedSafeguard,
     cluster: GaleraCluster,
     registry: SimulatedRegistry,
@@ -197,6 +199,7 @@ impl FaultSchedule {
         let consoles = (1..=replicas).map(console).collect();
         let mut schedule = Self {
             random,
+            meeting_order: StdRng::seed_from_u64(seed.rotate_left(32)),
             removed,
             cluster,
             registry,

@@ -100,10 +100,10 @@ impl FaultSchedule {
         self.note("heal");
         // Which nodes meet first is up to them, and a group that became Primary forgets the others.
         let mut cuts: Vec<(NodeIndex, NodeIndex)> = self.cluster.cuts().collect();
-        cuts.shuffle(&mut self.random);
+        cuts.shuffle(&mut self.meeting_order);
         for (one, other) in cuts {
             self.cluster.set_cut(one, other, false);
-            if self.random.random() {
+            if self.meeting_order.random() {
                 self.cluster.settle();
             }
         }
