@@ -113,7 +113,7 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Split brain",
-        "Two Primary components at the same time. Both may accept writes, and every write makes the later repair lose more.",
+        "Two Primary components at the same time. Both may accept writes, and every write makes the later repair lose more. It lasts when the network is mended: each component has forgotten the addresses of the other.",
     ),
     (
         "SST",
