@@ -49,7 +49,7 @@ impl FaultSchedule {
         self.note("the faults end");
         lock(&self.shared).has_faults = false;
         self.resume_consoles();
-        self.reconnect();
+        self.mend();
         self.cluster.set_transfer_time(0);
         for console in &mut self.consoles {
             console.set_clock(0);

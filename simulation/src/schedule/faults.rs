@@ -3,8 +3,8 @@
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::FaultSchedule;
 use super::counts::FaultKind;
+use super::{FaultSchedule, POLL};
 use galera_specification::NodeIndex;
 
 impl FaultSchedule {
@@ -30,7 +30,7 @@ impl FaultSchedule {
                     self.cluster.set_cut(node, other, true);
                 }
             }
-            82..87 => self.reconnect(),
+            82..87 => self.mend(),
             87..88 => self.replace(node),
             88..92 => {
                 self.note(format_args!("hide n{} from the console", node + 1));
@@ -92,21 +92,33 @@ impl FaultSchedule {
         self.cluster.set_paused(node, true, self.now);
     }
 
-    /// Every host reaches every other again.
+    /// Every host reaches every other again, at once.
     pub(super) fn reconnect(&mut self) {
-        for node in std::mem::take(&mut self.fenced_primaries) {
-            self.kill(node);
-        }
-        self.note("heal");
-        // Which nodes meet first is up to them, and a group that became Primary forgets the others.
+        self.connect_consoles();
+        self.cluster.heal();
+    }
+
+    /// Every host reaches every other again, one after the other: which nodes meet first is up to them, and a group that became
+    /// Primary forgets the others.
+    pub(super) fn mend(&mut self) {
+        self.connect_consoles();
         let mut cuts: Vec<(NodeIndex, NodeIndex)> = self.cluster.cuts().collect();
         cuts.shuffle(&mut self.meeting_order);
         for (one, other) in cuts {
             self.cluster.set_cut(one, other, false);
             if self.meeting_order.random() {
-                self.cluster.settle();
+                self.now += POLL;
+                self.turn();
             }
         }
+    }
+
+    /// Consoles and etcd reach every node again. Machines that were isolated while Primary are restarted first.
+    fn connect_consoles(&mut self) {
+        for node in std::mem::take(&mut self.fenced_primaries) {
+            self.kill(node);
+        }
+        self.note("heal");
         self.fenced.clear();
         self.unplugged.clear();
         self.show_all_nodes();
