@@ -1,7 +1,7 @@
 //! Export of traces and metrics by OTLP over HTTP, as protobuf.
 //!
-//! Spans of the target [`registry::spans::TARGET`] become those of OpenTelemetry ([`layer`]), wait in a bounded queue
-//! ([`queue`]) and are sent in batches ([`worker`]); metrics are made of the text of `/metrics` ([`metrics`]) at each interval.
+//! Spans of the target [`registry::spans::TARGET`] become those of OpenTelemetry (`layer`), wait in a bounded queue
+//! (`queue`) and are sent in batches (`worker`); metrics are made of the text of `/metrics` (`metrics`) at each interval.
 //!
 //! Invariants: nothing waits for the collector; what does not fit into the queue is dropped and counted. A request is bounded in
 //! time and in the size of its answer, and no redirect is followed. Nothing here is traced itself.

@@ -1,4 +1,4 @@
-//! Logging: structured events on standard error, as text or JSON. The export of traces and metrics is in [`export`].
+//! Logging: structured events on standard error, as text or JSON. The export of traces and metrics is in `export`.
 
 mod export;
 

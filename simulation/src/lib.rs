@@ -1,5 +1,5 @@
-//! Recovery, simulated: [`specification`] says what Galera does, as far as recovery depends on it, without a network, a clock
-//! or a process, and [`schedule`] plays random faults on it while a console with its real decisions observes and two people
+//! Recovery, simulated: [`galera_specification`] states what Galera does, as far as recovery depends on it, without a network, a
+//! clock or a process, and [`schedule`] plays random faults on it while a console with its real decisions observes and two people
 //! recover. Thousands of schedules take a minute, and a failing one repeats exactly.
 
 pub mod access;
