@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
 use crate::keyspace;
+use crate::state_secret::sealed_with;
 
 /// The format that this version writes. 1: records of version 0.1, which did not record it. 2: the event history is sealed,
 /// deliveries have numbers.
@@ -100,19 +101,25 @@ impl StateFormat {
         })
     }
 
-    fn parse(key: &str, value: &[u8]) -> Result<Self, StateFormatError> {
-        serde_json::from_slice(value).map_err(|_| StateFormatError::Unreadable {
-            key: key.to_owned(),
-            own: env!("CARGO_PKG_VERSION"),
-        })
+    /// `None` for a sealed record that was read without a state secret: what is missing then is the secret, which those say that read
+    /// the other records.
+    fn parse(key: &str, value: &[u8]) -> Result<Option<Self>, StateFormatError> {
+        match serde_json::from_slice(value) {
+            Ok(format) => Ok(Some(format)),
+            Err(_) if sealed_with(value).is_some() => Ok(None),
+            Err(_) => Err(StateFormatError::Unreadable {
+                key: key.to_owned(),
+                own: env!("CARGO_PKG_VERSION"),
+            }),
+        }
     }
 }
 
 /// What is recorded of the format.
 enum FoundFormat {
     Absent,
-    /// Another client of etcd changed it, which is reported like every other such record.
-    Changed,
+    /// Another client of etcd changed it, or this program has no state secret: both are reported like those of every other record.
+    Unverified,
     /// One that this version can use, and its revision.
     Usable(StateFormat, i64),
 }
@@ -130,10 +137,12 @@ async fn find(registry: &Registry, state_prefix: &str) -> Result<FoundFormat, St
     let entry = match registry.get(key.as_str()).await {
         Ok(Some(entry)) => entry,
         Ok(None) => return Ok(FoundFormat::Absent),
-        Err(Error::Tampered { .. }) => return Ok(FoundFormat::Changed),
+        Err(Error::Tampered { .. }) => return Ok(FoundFormat::Unverified),
         Err(error) => return Err(error.into()),
     };
-    let found = StateFormat::parse(&key, &entry.value)?;
+    let Some(found) = StateFormat::parse(&key, &entry.value)? else {
+        return Ok(FoundFormat::Unverified);
+    };
     found.check(state_prefix)?;
     Ok(FoundFormat::Usable(found, entry.mod_revision))
 }
@@ -149,7 +158,7 @@ pub async fn record(registry: &Registry, state_prefix: &str) -> Result<(), State
         let (found, revision) = match find(registry, state_prefix).await? {
             FoundFormat::Usable(found, revision) => (found, revision),
             // It stays, since it may have replaced that of a newer console.
-            FoundFormat::Changed => return Ok(()),
+            FoundFormat::Unverified => return Ok(()),
             FoundFormat::Absent => {
                 match registry.create(key.as_str(), encode(&own)?, None).await? {
                     CreateOutcome::Created { .. } => return Ok(()),
@@ -197,8 +206,8 @@ pub async fn follow(
         let Some(entry) = newest(&event, &key) else {
             continue;
         };
-        let checked =
-            StateFormat::parse(&key, &entry.value).and_then(|found| found.check(state_prefix));
+        let checked = StateFormat::parse(&key, &entry.value)
+            .and_then(|found| found.map_or(Ok(()), |found| found.check(state_prefix)));
         if let Err(error) = checked {
             report(error);
         }
