@@ -53,7 +53,10 @@ const find = async (query) => {
   const html = await fetchPart(`/search?q=${encodeURIComponent(query)}`);
   if (!html || input()?.value != query) return;
   const found = new DOMParser().parseFromString(html, 'text/html').getElementById('results');
+  const selected = links().indexOf(document.activeElement);
   results().innerHTML = found?.innerHTML ?? html;
+  // Keys reach the dialog only while something in it has the focus.
+  if (selected >= 0) (links()[selected] ?? input()).focus();
 };
 dialog.addEventListener('input', ({ target }) => {
   if (results()) latest = find(target.value);

@@ -32,6 +32,30 @@ for (const scheme of ['light', 'dark'] as const) {
   });
 }
 
+test('results that arrive late keep the keyboard in the dialog', async ({ page }) => {
+  await openCluster(page);
+  await page.keyboard.press('Control+k');
+  const input = dialog(page).getByRole('searchbox');
+  await expect(dialog(page).getByRole('link', { name: 'lab', exact: true })).toBeVisible();
+  const results = dialog(page).locator('#results a');
+  await input.fill('n2');
+  await expect(results).toHaveCount(1);
+  for (const query of ['n2 lab', 'n2 nowhere']) {
+    const arrived = page.waitForResponse(/fragments.search/);
+    await page.keyboard.press('ArrowDown');
+    await expect(results).toBeFocused();
+    // As if it had been typed before, and its answer were late.
+    await input.evaluate((field: HTMLInputElement, text) => {
+      field.value = text;
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+    }, query);
+    await arrived;
+    await expect(query == 'n2 lab' ? results : input).toBeFocused();
+    await page.keyboard.press('ArrowUp');
+    await expect(input).toBeFocused();
+  }
+});
+
 test('what is typed before the results have arrived is searched, and Enter opens what was typed', async ({ page }) => {
   await openCluster(page);
   let answer = () => {};
