@@ -68,10 +68,8 @@ impl AuditTrail {
     /// writer can forget it.
     #[must_use]
     pub fn new(registry: Registry, state_prefix: &str) -> Self {
-        let sealer = registry.sealer();
-        let sealer = sealer.and_then(|sealer| sealer.downcast_ref::<StateSecretSealer>());
         Self {
-            keys: sealer.map(|sealer| Arc::new(sealer.secrets().clone())),
+            keys: StateSecretSealer::secrets_of(&registry),
             registry,
             state_prefix: state_prefix.into(),
             actor: "console".into(),

@@ -21,9 +21,7 @@ impl DeliverySeals {
     /// With the secrets that seal the records of `registry`.
     #[must_use]
     pub fn of(registry: &Registry) -> Self {
-        let sealer = registry.sealer();
-        let sealer = sealer.and_then(|sealer| sealer.downcast_ref::<StateSecretSealer>());
-        Self(sealer.map(|sealer| Arc::new(sealer.secrets().clone())))
+        Self(StateSecretSealer::secrets_of(registry))
     }
 
     /// With these secrets.

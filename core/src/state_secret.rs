@@ -8,10 +8,11 @@ mod envelope;
 mod file;
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::{aead, hkdf, hmac};
 use galera::record::audit::{EntryAuthenticator, EntrySeal, SealVerdict};
-use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
+use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, Registry, SealTag, SealedRecord};
 
 use crate::keyspace::{RecordProtection, protection};
 use envelope::{SealEnvelope, SealedContent};
@@ -302,8 +303,10 @@ impl StateSecretSealer {
         }
     }
 
-    pub(crate) fn secrets(&self) -> &StateSecrets {
-        &self.secrets
+    /// The secrets that seal the records of `registry`; `None` if nothing does.
+    pub(crate) fn secrets_of(registry: &Registry) -> Option<Arc<StateSecrets>> {
+        let sealer = registry.sealer()?.downcast_ref::<Self>()?;
+        Some(Arc::new(sealer.secrets.clone()))
     }
 
     fn protection(&self, key: &[u8]) -> Option<RecordProtection> {
