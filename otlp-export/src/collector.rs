@@ -9,7 +9,7 @@ use console_core::resolver::Resolver;
 use http::HeaderMap;
 use notify::{OutboundClient, OutboundError, OutboundUrl};
 
-use super::counts::Signal;
+use super::counts::TelemetrySignal;
 use super::settings::OtlpSettings;
 
 /// The longest answer that is read, in bytes; one to an accepted request has less than a hundred.
@@ -27,7 +27,7 @@ pub(crate) struct ExportFault {
 
 /// The collector that spans and metrics are sent to.
 #[derive(Debug)]
-pub(crate) struct Collector {
+pub(crate) struct CollectorClient {
     client: OutboundClient,
     traces: OutboundUrl,
     metrics: OutboundUrl,
@@ -37,7 +37,7 @@ pub(crate) struct Collector {
     accepting: Mutex<[Option<bool>; 2]>,
 }
 
-impl Collector {
+impl CollectorClient {
     pub(crate) fn new(settings: &OtlpSettings, resolver: Resolver) -> Result<Self, String> {
         let client = OutboundClient::new(settings.ca.as_deref(), "--otlp-ca", resolver)?;
         Ok(Self {
@@ -51,10 +51,14 @@ impl Collector {
     }
 
     /// Sends `body`, a protobuf message; returns the answer of a collector that accepted it.
-    pub(crate) async fn send(&self, signal: Signal, body: Bytes) -> Result<Vec<u8>, ExportFault> {
+    pub(crate) async fn send(
+        &self,
+        signal: TelemetrySignal,
+        body: Bytes,
+    ) -> Result<Vec<u8>, ExportFault> {
         let url = match signal {
-            Signal::Traces => &self.traces,
-            Signal::Metrics => &self.metrics,
+            TelemetrySignal::Traces => &self.traces,
+            TelemetrySignal::Metrics => &self.metrics,
         };
         let posted = self
             .client
@@ -81,7 +85,7 @@ impl Collector {
     }
 
     /// Logs a change of whether the collector accepts `signal`; nothing while that stays.
-    pub(crate) fn note(&self, signal: Signal, fault: Option<&ExportFault>) {
+    pub(crate) fn note(&self, signal: TelemetrySignal, fault: Option<&ExportFault>) {
         let mut accepting = self
             .accepting
             .lock()

@@ -29,12 +29,12 @@ impl DropReason {
 
 /// A kind of exported data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub(crate) enum TelemetrySignal {
     Traces,
     Metrics,
 }
 
-impl Signal {
+impl TelemetrySignal {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Traces => "traces",
@@ -75,7 +75,7 @@ impl ExportCounts {
     }
 
     /// Notes whether a request with `signal` was accepted.
-    pub(crate) fn requested(&self, signal: Signal, accepted: bool) {
+    pub(crate) fn requested(&self, signal: TelemetrySignal, accepted: bool) {
         let labels = SignalLabels {
             signal: signal.as_str(),
         };

@@ -28,9 +28,9 @@ pub use layer::SpanLayer;
 pub use running::RunningExport;
 pub use settings::{OtlpSettings, ResourceAttributes};
 
-use collector::Collector;
+use collector::CollectorClient;
 use queue::{QueueProcessor, SpanQueue};
-use worker::Worker;
+use worker::ExportWorker;
 
 /// Makes the text of all metrics (OpenMetrics), in pieces of whole families' samples.
 pub type MetricsSource = Box<dyn Fn() -> Box<dyn Iterator<Item = String> + Send> + Send + Sync>;
@@ -85,9 +85,9 @@ impl PreparedExport {
     /// # Errors
     /// When the file of the authority cannot be read.
     pub fn start(self, resolver: Resolver, source: MetricsSource) -> Result<RunningExport, String> {
-        let collector = Collector::new(&self.settings, resolver)?;
+        let collector = CollectorClient::new(&self.settings, resolver)?;
         let stop = CancellationToken::new();
-        let worker = Worker {
+        let worker = ExportWorker {
             collector,
             interval: self.settings.batch_interval,
             metrics_interval: self.settings.metrics_interval,

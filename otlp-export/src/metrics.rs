@@ -13,22 +13,22 @@ use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MetricsSource;
-use super::counts::Signal;
+use super::counts::TelemetrySignal;
 use super::openmetrics::{PointTimes, metrics_of};
-use super::worker::Worker;
+use super::worker::ExportWorker;
 
 /// Points of a request at most, so that it stays below the limits of collectors; a piece of the text is never divided.
 const REQUEST_POINTS: usize = 5_000;
 
 /// Sends all metrics at each interval. What was not accepted is not sent again: the next values contain it.
 pub(crate) struct MetricsWorker {
-    worker: Arc<Worker>,
+    worker: Arc<ExportWorker>,
     source: MetricsSource,
     started: u64,
 }
 
 impl MetricsWorker {
-    pub(crate) fn new(worker: Arc<Worker>, source: MetricsSource) -> Self {
+    pub(crate) fn new(worker: Arc<ExportWorker>, source: MetricsSource) -> Self {
         Self {
             worker,
             source,
@@ -88,8 +88,13 @@ impl MetricsWorker {
             }],
         };
         let body = Bytes::from(request.encode_to_vec());
-        let sent = self.worker.collector.send(Signal::Metrics, body).await;
-        self.worker.note(Signal::Metrics, sent.as_ref().err());
+        let sent = self
+            .worker
+            .collector
+            .send(TelemetrySignal::Metrics, body)
+            .await;
+        self.worker
+            .note(TelemetrySignal::Metrics, sent.as_ref().err());
         sent.is_ok()
     }
 }

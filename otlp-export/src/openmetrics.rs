@@ -22,7 +22,7 @@ type Labels = Vec<(String, String)>;
 
 /// A line with a value.
 #[derive(Debug, PartialEq)]
-struct Sample<'a> {
+struct MetricSample<'a> {
     name: &'a str,
     labels: Labels,
     value: f64,
@@ -30,7 +30,7 @@ struct Sample<'a> {
 
 /// The buckets of one histogram.
 #[derive(Default)]
-struct Buckets {
+struct HistogramBuckets {
     /// Upper bound and cumulative count.
     buckets: Vec<(f64, f64)>,
     count: f64,
@@ -45,7 +45,7 @@ struct FamilyText<'a> {
     help: &'a str,
     /// By name of the samples.
     points: BTreeMap<&'a str, Vec<(Labels, f64)>>,
-    histograms: BTreeMap<Labels, Buckets>,
+    histograms: BTreeMap<Labels, HistogramBuckets>,
 }
 
 /// The metrics of `text`, and how many points they have.
@@ -77,7 +77,7 @@ pub(crate) fn metrics_of(text: &str, times: PointTimes) -> (Vec<Metric>, usize) 
 }
 
 impl<'a> FamilyText<'a> {
-    fn add(&mut self, mut sample: Sample<'a>) {
+    fn add(&mut self, mut sample: MetricSample<'a>) {
         if self.kind != "histogram" {
             let points = self.points.entry(sample.name).or_default();
             points.push((sample.labels, sample.value));
@@ -136,7 +136,7 @@ impl<'a> FamilyText<'a> {
     }
 }
 
-impl Buckets {
+impl HistogramBuckets {
     fn into_point(mut self, labels: Labels, times: PointTimes) -> HistogramDataPoint {
         self.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let mut below = 0.0;
@@ -193,7 +193,7 @@ fn attributes(labels: Labels) -> Vec<KeyValue> {
 }
 
 /// Parses `name{label="value",…} number`, and leaves out what follows.
-fn parse_sample(line: &str) -> Option<Sample<'_>> {
+fn parse_sample(line: &str) -> Option<MetricSample<'_>> {
     let end = line.find(['{', ' '])?;
     let (name, rest) = line.split_at(end);
     let (labels, rest) = match rest.strip_prefix('{') {
@@ -201,7 +201,7 @@ fn parse_sample(line: &str) -> Option<Sample<'_>> {
         None => (Vec::new(), rest),
     };
     let value = rest.split_whitespace().next()?;
-    Some(Sample {
+    Some(MetricSample {
         name,
         labels,
         value: parse_number(value)?,

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::MetricsSource;
 use super::metrics::MetricsWorker;
 use super::queue::SpanQueue;
-use super::worker::{FLUSH_LIMIT, Worker};
+use super::worker::{ExportWorker, FLUSH_LIMIT};
 
 /// A running export; it has to be finished.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl RunningExport {
     }
 
     pub(crate) fn start(
-        worker: Worker,
+        worker: ExportWorker,
         queue: SpanQueue,
         source: MetricsSource,
         provider: SdkTracerProvider,

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::openmetrics::{PointTimes, metrics_of};
 use super::*;
-use receiver::{Mode, Receiver};
+use receiver::{CollectorMode, TestCollector};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -74,7 +74,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_trace_is_continued_and_named() {
-    let receiver = Receiver::start(Mode::Accept).await;
+    let receiver = TestCollector::start(CollectorMode::Accept).await;
     let headers = OtlpSettings::parse_headers("# of the collector\n\nX-Scope: team 7\n").unwrap();
     let (running, counts, _guard) = start(OtlpSettings {
         headers,
@@ -122,7 +122,7 @@ async fn a_trace_is_continued_and_named() {
 
 #[tokio::test]
 async fn the_sender_of_a_trace_decides_whether_it_is_sampled() {
-    let receiver = Receiver::start(Mode::Accept).await;
+    let receiver = TestCollector::start(CollectorMode::Accept).await;
     let (running, counts, _guard) = start(OtlpSettings {
         sampling: 0.0,
         ..settings(&receiver.url())
@@ -152,23 +152,25 @@ fn closed_address() -> String {
 #[tokio::test]
 async fn no_collector_holds_up_work_or_the_end() {
     const SPANS: u64 = 2_000;
-    let other = Receiver::start(Mode::Accept).await;
+    let other = TestCollector::start(CollectorMode::Accept).await;
     for mode in [
         None,
-        Some(Mode::Hang),
-        Some(Mode::Trickle),
-        Some(Mode::Flood(100 * 1024 * 1024)),
-        Some(Mode::Redirect(other.url())),
-        Some(Mode::Status(400)),
-        Some(Mode::Status(503)),
-        Some(Mode::Garbage),
-        Some(Mode::Close),
+        Some(CollectorMode::Hang),
+        Some(CollectorMode::Trickle),
+        Some(CollectorMode::Flood(100 * 1024 * 1024)),
+        Some(CollectorMode::Redirect(other.url())),
+        Some(CollectorMode::Status(400)),
+        Some(CollectorMode::Status(503)),
+        Some(CollectorMode::Garbage),
+        Some(CollectorMode::Close),
     ] {
         let receiver = match &mode {
-            Some(mode) => Some(Receiver::start(mode.clone()).await),
+            Some(mode) => Some(TestCollector::start(mode.clone()).await),
             None => None,
         };
-        let url = receiver.as_ref().map_or_else(closed_address, Receiver::url);
+        let url = receiver
+            .as_ref()
+            .map_or_else(closed_address, TestCollector::url);
         let (running, counts, guard) = start(settings(&url));
         let began = Instant::now();
         for _ in 0..SPANS {
@@ -194,11 +196,11 @@ async fn no_collector_holds_up_work_or_the_end() {
 
 #[tokio::test]
 async fn spans_of_an_outage_arrive_afterwards() {
-    let receiver = Receiver::start(Mode::Status(503)).await;
+    let receiver = TestCollector::start(CollectorMode::Status(503)).await;
     let (running, counts, _guard) = start(settings(&receiver.url()));
     drop(work("during"));
     receiver.until(|receiver| receiver.requests() >= 2).await;
-    receiver.set(Mode::Accept);
+    receiver.set(CollectorMode::Accept);
     receiver
         .until(|receiver| !receiver.spans().is_empty())
         .await;
@@ -212,7 +214,7 @@ async fn spans_of_an_outage_arrive_afterwards() {
 #[tokio::test]
 async fn spans_that_the_collector_refuses_are_counted() {
     for (refused, counted) in [(1, 1), (-7, 0), (i64::MAX, 3)] {
-        let receiver = Receiver::start(Mode::AcceptBut(refused)).await;
+        let receiver = TestCollector::start(CollectorMode::AcceptBut(refused)).await;
         let (running, counts, _guard) = start(settings(&receiver.url()));
         for _ in 0..3 {
             drop(work("work"));
@@ -225,9 +227,9 @@ async fn spans_that_the_collector_refuses_are_counted() {
 
 /// Lines of the log.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct LogLines(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Lines {
+impl std::io::Write for LogLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -240,24 +242,24 @@ impl std::io::Write for Lines {
 
 #[test]
 fn one_line_is_logged_when_the_state_of_the_collector_changes() {
-    let lines = Lines::default();
+    let lines = LogLines::default();
     let writer = lines.clone();
     let log = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(move || writer.clone());
     tracing::subscriber::with_default(log.finish(), || {
         let settings = settings("http://127.0.0.1:1");
-        let collector = Collector::new(&settings, Resolver::default()).unwrap();
+        let collector = CollectorClient::new(&settings, Resolver::default()).unwrap();
         let fault = collector::ExportFault {
             cause: "no answer".to_owned(),
             is_transient: true,
         };
         for faults in [3, 0, 4] {
             for _ in 0..faults {
-                collector.note(counts::Signal::Traces, Some(&fault));
+                collector.note(counts::TelemetrySignal::Traces, Some(&fault));
             }
             for _ in 0..3 {
-                collector.note(counts::Signal::Traces, None);
+                collector.note(counts::TelemetrySignal::Traces, None);
             }
         }
     });
@@ -287,7 +289,7 @@ galera_console_seconds_bucket{le="+Inf"} 6
 
 #[tokio::test]
 async fn metrics_keep_their_names_and_labels() {
-    let receiver = Receiver::start(Mode::Accept).await;
+    let receiver = TestCollector::start(CollectorMode::Accept).await;
     let settings = OtlpSettings {
         metrics_interval: Some(Duration::from_secs(60)),
         ..settings(&receiver.url())

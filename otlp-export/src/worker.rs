@@ -15,8 +15,8 @@ use prost::Message;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::collector::{Collector, ExportFault};
-use super::counts::{DropReason, ExportCounts, Signal};
+use super::collector::{CollectorClient, ExportFault};
+use super::counts::{DropReason, ExportCounts, TelemetrySignal};
 use super::queue::SpanQueue;
 
 /// Spans of a request at most.
@@ -27,8 +27,8 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration
 pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// What sends spans and metrics.
-pub(crate) struct Worker {
-    pub(crate) collector: Collector,
+pub(crate) struct ExportWorker {
+    pub(crate) collector: CollectorClient,
     /// How long spans wait for others at most.
     pub(crate) interval: Duration,
     pub(crate) metrics_interval: Option<Duration>,
@@ -38,7 +38,7 @@ pub(crate) struct Worker {
     pub(crate) stop: CancellationToken,
 }
 
-impl Worker {
+impl ExportWorker {
     /// Sends spans until the end, and then what is queued.
     pub(crate) async fn run(&self, mut queue: SpanQueue) {
         let mut batch = Vec::with_capacity(BATCH_SPANS);
@@ -89,8 +89,8 @@ impl Worker {
     async fn send(&self, batch: &[SpanData]) -> Result<(), ExportFault> {
         let spans = batch.len() as u64;
         let body = encode(batch.to_vec(), &self.resource);
-        let sent = self.collector.send(Signal::Traces, body).await;
-        self.note(Signal::Traces, sent.as_ref().err());
+        let sent = self.collector.send(TelemetrySignal::Traces, body).await;
+        self.note(TelemetrySignal::Traces, sent.as_ref().err());
         match sent {
             Ok(answer) => {
                 let refused = refused_spans(&answer).min(spans);
@@ -144,7 +144,7 @@ impl Worker {
     }
 
     /// Notes in log and counters whether the collector accepted `signal`.
-    pub(crate) fn note(&self, signal: Signal, fault: Option<&ExportFault>) {
+    pub(crate) fn note(&self, signal: TelemetrySignal, fault: Option<&ExportFault>) {
         self.counts.requested(signal, fault.is_none());
         self.collector.note(signal, fault);
     }

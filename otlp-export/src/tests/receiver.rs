@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 /// How a collector answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum CollectorMode {
     Accept,
     /// Accepts, and reports that it refused so many spans.
     AcceptBut(i64),
@@ -34,31 +34,31 @@ pub(super) enum Mode {
 }
 
 #[derive(Default)]
-struct Received {
+struct ReceivedExports {
     heads: Vec<String>,
     bodies: Vec<Vec<u8>>,
     traces: Vec<ExportTraceServiceRequest>,
     metrics: Vec<ExportMetricsServiceRequest>,
 }
 
-struct State {
-    mode: Mutex<Mode>,
-    received: Mutex<Received>,
+struct CollectorState {
+    mode: Mutex<CollectorMode>,
+    received: Mutex<ReceivedExports>,
     changed: Notify,
 }
 
 /// A listening collector; its connections end with the runtime of the test.
 #[derive(Clone)]
-pub(super) struct Receiver {
+pub(super) struct TestCollector {
     pub(super) address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<CollectorState>,
 }
 
-impl Receiver {
-    pub(super) async fn start(mode: Mode) -> Self {
+impl TestCollector {
+    pub(super) async fn start(mode: CollectorMode) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State {
+        let state = Arc::new(CollectorState {
             mode: Mutex::new(mode),
             received: Mutex::default(),
             changed: Notify::new(),
@@ -77,7 +77,7 @@ impl Receiver {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    pub(super) fn set(&self, mode: CollectorMode) {
         *self.state.mode.lock().unwrap() = mode;
     }
 
@@ -128,14 +128,14 @@ impl Receiver {
     }
 }
 
-async fn serve(mut stream: TcpStream, state: Arc<State>) {
+async fn serve(mut stream: TcpStream, state: Arc<CollectorState>) {
     let Some((head, body)) = read_request(&mut stream).await else {
         return;
     };
     let mode = state.mode.lock().unwrap().clone();
     {
         let mut received = state.received.lock().unwrap();
-        if matches!(mode, Mode::Accept | Mode::AcceptBut(_)) {
+        if matches!(mode, CollectorMode::Accept | CollectorMode::AcceptBut(_)) {
             if head.starts_with("POST /v1/traces ") {
                 let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
                 received.traces.push(request);
@@ -178,14 +178,14 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-async fn answer(stream: &mut TcpStream, mode: Mode) -> std::io::Result<()> {
+async fn answer(stream: &mut TcpStream, mode: CollectorMode) -> std::io::Result<()> {
     let ok = |body: &[u8]| {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
         [head.as_bytes(), body].concat()
     };
     match mode {
-        Mode::Accept => stream.write_all(&ok(b"")).await,
-        Mode::AcceptBut(rejected_spans) => {
+        CollectorMode::Accept => stream.write_all(&ok(b"")).await,
+        CollectorMode::AcceptBut(rejected_spans) => {
             let body = ExportTraceServiceResponse {
                 partial_success: Some(ExportTracePartialSuccess {
                     rejected_spans,
@@ -194,16 +194,16 @@ async fn answer(stream: &mut TcpStream, mode: Mode) -> std::io::Result<()> {
             };
             stream.write_all(&ok(&body.encode_to_vec())).await
         }
-        Mode::Status(status) => {
+        CollectorMode::Status(status) => {
             let head = format!("HTTP/1.1 {status} Refused\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(head.as_bytes()).await
         }
-        Mode::Redirect(to) => {
+        CollectorMode::Redirect(to) => {
             let head = format!("HTTP/1.1 307 Moved\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(head.as_bytes()).await
         }
-        Mode::Hang => std::future::pending().await,
-        Mode::Flood(bytes) => {
+        CollectorMode::Hang => std::future::pending().await,
+        CollectorMode::Flood(bytes) => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
             let block = vec![b'x'; 64 * 1024];
@@ -212,14 +212,14 @@ async fn answer(stream: &mut TcpStream, mode: Mode) -> std::io::Result<()> {
             }
             Ok(())
         }
-        Mode::Trickle => {
+        CollectorMode::Trickle => {
             let mut ticks = tokio::time::interval(Duration::from_millis(20));
             loop {
                 ticks.tick().await;
                 stream.write_all(b"H").await?;
             }
         }
-        Mode::Garbage => stream.write_all(b"\0\x01not http\r\n\r\n").await,
-        Mode::Close => Ok(()),
+        CollectorMode::Garbage => stream.write_all(b"\0\x01not http\r\n\r\n").await,
+        CollectorMode::Close => Ok(()),
     }
 }
