@@ -1,6 +1,6 @@
 //! One endpoint and the connection with it.
 //!
-//! Concurrent calls share one connection attempt, which goes on after they have timed out. etcd computes a bcrypt hash for
+//! Concurrent calls share one connection attempt, which continues after they have timed out. etcd computes a bcrypt hash for
 //! every connection with an account: after an outage, an attempt for each call, given up at its deadline, keeps a member too
 //! busy to complete any.
 

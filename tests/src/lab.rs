@@ -22,6 +22,7 @@ pub mod template;
 pub mod traffic;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ::galera::id::NodeId;
@@ -376,6 +377,26 @@ pub fn program(name: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// Runs one of this project's programs to its end, and prints what it printed.
+///
+/// # Errors
+/// If it is not built, fails, or takes longer than `limit`; it is ended then.
+pub async fn run_program(name: &str, arguments: &[&str], limit: Duration) -> Result<()> {
+    let mut command = tokio::process::Command::new(program(name)?);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let run = command.kill_on_drop(true).spawn()?.wait_with_output();
+    let ended = tokio::time::timeout(limit, run).await??;
+    let printed = String::from_utf8_lossy(&ended.stdout);
+    println!("{printed}");
+    let failed = String::from_utf8_lossy(&ended.stderr);
+    anyhow::ensure!(ended.status.success(), "{printed}\n{failed}");
+    Ok(())
 }
 
 /// Puts the node agent into `directory`, where the server's user can reach it: notifications are the server's own calls.

@@ -1,11 +1,9 @@
 //! Rounds of random faults with seeds that once found a bug. `make test-recovery` plays two hundred with new ones.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use acceptance::lab::program;
-use anyhow::{Result, ensure};
-use tokio::process::Command;
+use acceptance::lab::run_program;
+use anyhow::Result;
 
 /// What each round found: members listed as "unspecified" while components merge; an approval without an etcd quorum; an
 /// etcd that was never restarted; an agent counted as gone while waiting for an unplugged node; a survivor whose status a
@@ -23,20 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_faults_cause_no_loss_and_no_second_primary() -> Result<()> {
-    let mut command = Command::new(program("rounds")?);
-    command.args(["--parallel", "2", "--rounds", &ROUNDS.len().to_string()]);
-    for round in ROUNDS {
-        command.args(["--seed", round]);
-    }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let played = command.kill_on_drop(true).spawn()?.wait_with_output();
-    let played = tokio::time::timeout(TIMEOUT, played).await??;
-    let printed = String::from_utf8_lossy(&played.stdout);
-    println!("{printed}");
-    let failed = String::from_utf8_lossy(&played.stderr);
-    ensure!(played.status.success(), "{printed}\n{failed}");
-    Ok(())
+    let count = ROUNDS.len().to_string();
+    let mut arguments = vec!["--parallel", "2", "--rounds", &count];
+    arguments.extend(ROUNDS.iter().flat_map(|round| ["--seed", round]));
+    run_program("rounds", &arguments, TIMEOUT).await
 }

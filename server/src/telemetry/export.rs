@@ -1,4 +1,4 @@
-//! The export by OTLP of this process, in a build with the feature `otlp`; in others there is none.
+//! Export of traces and metrics by OTLP, in builds with the feature `otlp`.
 
 use console_core::resolver::Resolver;
 use galera::ReplicaId;

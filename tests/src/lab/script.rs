@@ -29,7 +29,7 @@ use super::process::{LabProcess, Program};
 
 /// Longest wait for servers to show what the specification states.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(150);
-/// How long they must go on to show it where no change tells that the group has settled: longer than a node needs to find others.
+/// How long they must show it where no change marks that the group has settled: longer than a node needs to find others.
 const STEADY_TIME: Duration = Duration::from_secs(8);
 /// Pause between two observations.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
