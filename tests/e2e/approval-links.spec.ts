@@ -105,7 +105,7 @@ test('the link of a notification leads an approver to the request once', async (
     await expect(phone.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 180_000 });
 
     await phone.goto(link);
-    await expect(phone.getByRole('main')).toContainText('it is succeeded');
+    await expect(phone.getByRole('main')).toContainText('its state is succeeded');
     await checkPage(phone, 'the refusal');
     await phone.getByRole('link', { name: 'Open the request' }).click();
     await expect(phone).toHaveURL(/\/actions\//);

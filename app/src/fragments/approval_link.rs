@@ -1,9 +1,11 @@
 //! What an approver sees who followed the link of a notification, before the request is opened.
 
+use galera::Timestamp;
 use galera::recover::action::Action;
 
 use super::action_detail::break_glass_notice;
 use super::widgets;
+use crate::format::absolute;
 use crate::marks::action_kind_label;
 use crate::markup::{Content, El, el};
 
@@ -24,6 +26,15 @@ pub fn review(action: &Action, token: &str) -> (String, String) {
     (title, content.html())
 }
 
+/// The sentence about a link that `by` used at `at`.
+#[must_use]
+pub fn used_up(by: &str, at: Timestamp) -> String {
+    format!(
+        "{by} used this link at {}, and it works once. If the request still waits for approval, open it in the console.",
+        absolute(at)
+    )
+}
+
 fn facts(action: &Action) -> El {
     let mut pairs: Vec<(&'static str, Content)> = vec![
         ("Requested by", action.requested_by.clone().into()),
@@ -39,7 +50,7 @@ fn facts(action: &Action) -> El {
         pairs.push(("Confirmed by the requester", text.into()));
     }
     if let Some(at) = action.expires_at {
-        pairs.push(("Expires", at.to_string().into()));
+        pairs.push(("Expires", absolute(at).into()));
     }
     widgets::fact_list(pairs)
 }

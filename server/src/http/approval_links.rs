@@ -3,7 +3,7 @@
 //! Chat services and mail scanners fetch every link, so GET changes nothing: it shows what is requested. The form on that page
 //! uses the link up and redirects to the action, where the approver decides as without a link, with the same checks.
 
-use app::fragments::approval_link::review;
+use app::fragments::approval_link::{review, used_up};
 use axum::Router;
 use axum::extract::Path;
 use axum::middleware::from_fn_with_state;
@@ -242,12 +242,12 @@ impl LinkRefusal {
             Self::UnknownSecret => "This link was made with a state secret that this console does not have: the secret was replaced since, or the link is of another console. Look for the request under Actions.".to_owned(),
             Self::Decided(_, ActionState::Expired) => "The request was not approved in time and has expired. Request it again, which repeats every check.".to_owned(),
             Self::Decided(_, ActionState::Superseded) => "The cluster changed, and the request was superseded. Request it again, which repeats every check.".to_owned(),
-            Self::Decided(_, state) => format!("The request waits for no approval any longer: it is {}.", state.as_str()),
+            Self::Decided(_, state) => format!("The request no longer waits for approval; its state is {}.", state.as_str()),
             Self::Expired(_) => "This link has expired. If the request still waits for approval, open it in the console.".to_owned(),
             Self::NotApprover(_) => "Your account does not have the approver role on this cluster, and the link is not used up. Pass it on to an approver, or view the request.".to_owned(),
             Self::OwnRequest(_) => "You requested this action, and another person must approve it. The link is not used up.".to_owned(),
             Self::AlreadyApproved(_) => "You have already approved this request; it needs the approval of another person. The link is not used up.".to_owned(),
-            Self::Used(_, by, at) => format!("{by} used this link at {at}, and it works once. If the request still waits for approval, open it in the console."),
+            Self::Used(_, by, at) => used_up(by, *at),
             Self::TargetRemoved(_) => "The notification target that this link was sent to was removed, and its links with it. Open the request in the console.".to_owned(),
             Self::Refused(_, cause) => cause.clone(),
         }

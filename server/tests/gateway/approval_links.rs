@@ -233,7 +233,7 @@ async fn a_link_leads_to_the_request_once_and_the_approval_names_it() {
     fixture
         .wait_for_state(&action.id, ActionState::Succeeded)
         .await;
-    let ended = "The request waits for no approval any longer: it is succeeded.";
+    let ended = "The request no longer waits for approval; its state is succeeded.";
     assert_refused(&fixture.approver, &token, 409, ended, &page).await;
     let audit: AuditPage = fixture.admin.get("/api/v1/audit").await.json();
     for event in [AuditEvent::ACTION_LINK_OPENED, AuditEvent::ACTION_APPROVED] {
@@ -330,7 +330,7 @@ async fn links_that_were_not_sent_for_this_are_refused() {
             .status,
         200
     );
-    assert_refused(approver, &token, 409, "it is cancelled", &page).await;
+    assert_refused(approver, &token, 409, "its state is cancelled", &page).await;
     let own = fixture.request(both).await.action;
     let own_link = ApprovalLink {
         action: own.id.clone(),
