@@ -132,8 +132,17 @@ impl LinkFixture {
     }
 
     fn seals(&self) -> ApprovalLinkSeals {
-        ApprovalLinkSeals::with(secret_of(self.folder.path()).secrets.unwrap())
+        link_seals(self.folder.path())
     }
+
+    /// Stops the console; returns the folder of its secret.
+    fn stop(self) -> tempfile::TempDir {
+        self.folder
+    }
+}
+
+fn link_seals(folder: &Path) -> ApprovalLinkSeals {
+    ApprovalLinkSeals::with(secret_of(folder).secrets.unwrap())
 }
 
 async fn get(client: &TestClient, token: &str) -> TestResponse {
@@ -377,16 +386,18 @@ async fn a_link_survives_one_rotation_of_the_state_secret() {
     let links = LinkFixture::start(&etcd, &nodes).await;
     let (action, token) = links.request().await;
     let page = format!("/actions/{}", action.id);
-    let file = secret_of(links.folder.path()).file;
+    // A replica that does not know the new secret must not run beside those that seal with it.
+    let folder = links.stop();
+    let file = secret_of(folder.path()).file;
     state_secret::rotate_file(&file).unwrap();
-    let replica = ActionFixture::replica_with(&etcd, &nodes, with_links(links.folder.path())).await;
+    let replica = ActionFixture::replica_with(&etcd, &nodes, with_links(folder.path())).await;
     assert_eq!(get(&replica.approver, &token).await.status, 200);
     assert_eq!(location(&open(&replica.approver, &token).await), page);
     let other = &replica.second_approver;
     assert_refused(other, &token, 409, "adam used this link", &page).await;
     // Of two rotations a link survives one.
     state_secret::rotate_file(&file).unwrap();
-    let seals = links.seals();
+    let seals = link_seals(folder.path());
     let presented = PresentedLink::parse(&token).unwrap();
     assert!(!seals.know_secret_of(&presented));
 }

@@ -57,6 +57,8 @@ struct ReceiverState {
     script: VecDeque<ReceiverReply>,
     /// Whether responses repeat the body of the request.
     echoes: bool,
+    /// Whether what is not scripted gets 503.
+    is_down: bool,
 }
 
 /// The receiver; it stops when this is dropped.
@@ -80,6 +82,7 @@ impl WebhookReceiver {
             requests: Vec::new(),
             script: script.into_iter().collect(),
             echoes: false,
+            is_down: false,
         }));
         let address = listener.local_addr().unwrap();
         let shared = Arc::clone(&state);
@@ -97,6 +100,18 @@ impl WebhookReceiver {
         let receiver = Self::start([]).await;
         receiver.state.lock().unwrap().echoes = true;
         receiver
+    }
+
+    /// A receiver that replies with 503 until [`WebhookReceiver::recover`].
+    pub(crate) async fn down() -> Self {
+        let receiver = Self::start([]).await;
+        receiver.state.lock().unwrap().is_down = true;
+        receiver
+    }
+
+    /// Replies with 200 from now on.
+    pub(crate) fn recover(&self) {
+        self.state.lock().unwrap().is_down = false;
     }
 
     pub(crate) fn url(&self) -> String {
@@ -131,10 +146,9 @@ async fn handle_request(state: Arc<Mutex<ReceiverState>>, request: Request) -> R
             return response;
         }
         state.requests.push(received);
-        state
-            .script
-            .pop_front()
-            .unwrap_or(ReceiverReply::Status(200))
+        let unscripted = if state.is_down { 503 } else { 200 };
+        let scripted = state.script.pop_front();
+        scripted.unwrap_or(ReceiverReply::Status(unscripted))
     };
     let response = Response::builder();
     match reply {
