@@ -1,5 +1,7 @@
 //! Owns the state of one cluster: ingests probe reports and registry changes, folds them, and publishes what changed.
 
+mod recording;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use console_core::clock::{ClockSteps, now};
 use console_core::published::Published;
 use galera::access::ClusterLabels;
-use galera::judge::cluster::{FoldSettings, changed_members, fold, only_primary};
+use galera::judge::cluster::{FoldSettings, fold};
 use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
 use galera::judge::unseen_bootstraps::unseen_bootstraps;
@@ -21,12 +23,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::converge::TamperedRecords;
 use super::debounce::Debounce;
-use super::expected_members::{MembershipSender, MembershipUpdate};
+use super::expected_members::MembershipSender;
 use super::history_alarms::{self, HistoryAlarmSender, HistoryWatch};
 use super::input::MonitorInput;
-use super::known_positions::{self, KnownPositionsSender, KnownPositionsUpdate};
+use super::known_positions::KnownPositionsSender;
 use super::lease_lookup::{LeaseLookup, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
 use super::probe_set::{ProbeSet, Prober};
@@ -34,6 +35,7 @@ use super::publisher::{ClusterPublisher, NodeReading, ViewPublisher};
 use super::registrations::Registrations;
 use super::snapshot::ClusterSnapshot;
 use crate::probe::ProbeReport;
+use recording::PendingMembership;
 
 /// Inputs in the queue of a busy monitor before the registry's watch is slowed down.
 pub(super) const QUEUE: usize = 64;
@@ -43,8 +45,6 @@ const TICK: Duration = Duration::from_secs(1);
 const JITTER: Duration = Duration::from_millis(100);
 /// How long a probe report may wait for earlier registry states: a flapping node could delay it forever.
 const REPORT_DELAY_MAX: Duration = Duration::from_millis(500);
-/// Time after which unconfirmed expected members are sent again.
-const MEMBERS_RETRY: Duration = Duration::from_secs(5);
 
 /// What a monitor needs besides its inputs.
 pub(super) struct MonitorContext {
@@ -68,13 +68,6 @@ pub(super) struct InputChannels {
     pub(super) own_inputs: mpsc::Sender<MonitorInput>,
     pub(super) reports: mpsc::Receiver<ProbeReport>,
     pub(super) health: watch::Receiver<RegistryHealth>,
-}
-
-/// What this replica sent to be recorded.
-struct PendingMembership {
-    /// `None` if only confirmed nodes were added.
-    members: Option<BTreeSet<NodeId>>,
-    sent_at: Instant,
 }
 
 /// A cluster's state.
@@ -470,87 +463,6 @@ impl ClusterMonitor {
         self.view = Some(self.publisher.publish(view));
     }
 
-    /// Records the members of the Primary component, to be expected when there is none, and confirmed nodes. `confirmed`:
-    /// whether there are new ones.
-    fn update_membership(&mut self, view: &ClusterView, confirmed: bool) {
-        let first_view = self.confirm_first_view(view);
-        let before = self.view.as_ref().map(|published| &published.value);
-        let members = changed_members(view, before, &self.evidence.last_primary_members);
-        if members.is_some() || confirmed || first_view {
-            if let Some(members) = &members {
-                self.evidence.last_primary_members.clone_from(members);
-            }
-            let before = self.pending_membership.take();
-            self.pending_membership = Some(PendingMembership {
-                members: members.or_else(|| before?.members),
-                sent_at: Instant::now(),
-            });
-            self.send_membership();
-        } else if self
-            .pending_membership
-            .as_ref()
-            .is_some_and(|pending| pending.sent_at.elapsed() >= MEMBERS_RETRY)
-        {
-            self.send_membership();
-        }
-    }
-
-    /// Confirms the members of the first Primary component, and what is durably registered by then. Returns whether it
-    /// did.
-    fn confirm_first_view(&mut self, view: &ClusterView) -> bool {
-        if !self.evidence.first_view || !self.registry_read {
-            return false;
-        }
-        let Some(primary) = only_primary(view) else {
-            return false;
-        };
-        let confirmed = confirmation::first_view(view, &primary.members);
-        self.evidence.first_view = false;
-        self.confirm(&confirmed);
-        true
-    }
-
-    /// Writes the positions periodically, immediately when the verdict changes, since recovery may need them soon, and soon after
-    /// other data used the address of a member: nothing shows that again once they are gone.
-    fn persist_positions(&mut self, view: &ClusterView) {
-        let before = self.published_state();
-        let changed = before.is_some_and(|before| before != view.verdict.state);
-        let due = match &self.written_positions {
-            Some((written, at)) => {
-                let uses_changed = written.address_uses != self.known_positions.address_uses
-                    && at.elapsed() >= known_positions::USE_WRITE_INTERVAL;
-                (changed || uses_changed || at.elapsed() >= known_positions::WRITE_INTERVAL)
-                    && *written != self.known_positions
-            }
-            None => self.known_positions != KnownPositions::default(),
-        };
-        if due {
-            let update = KnownPositionsUpdate {
-                cluster: self.evidence.name.clone(),
-                positions: self.known_positions.clone(),
-                tampered: replaceable(self.positions_read),
-            };
-            // If the queue is full, retried after the next change.
-            if self.context.known_positions.try_send(update).is_ok() {
-                self.written_positions = Some((self.known_positions.clone(), Instant::now()));
-            }
-        }
-    }
-
-    fn send_membership(&mut self) {
-        if let Some(pending) = &mut self.pending_membership {
-            pending.sent_at = Instant::now();
-            let update = MembershipUpdate {
-                cluster: self.evidence.name.clone(),
-                members: pending.members.clone(),
-                confirmed: self.evidence.confirmed.clone(),
-                tampered: replaceable(self.membership_read),
-            };
-            // If the queue is full, retried later.
-            let _ = self.context.expected_members.try_send(update);
-        }
-    }
-
     fn request_lease_ttls(&mut self, own_inputs: &mpsc::Sender<MonitorInput>) {
         for lease in self.registrations.leases_without_ttl() {
             if self.requested_leases.insert(lease) {
@@ -588,15 +500,6 @@ impl ClusterMonitor {
                 state.as_str(),
             );
         }
-    }
-}
-
-/// Whether a record that was changed outside the console may be replaced: not before the genuine one was `read`.
-const fn replaceable(read: bool) -> TamperedRecords {
-    if read {
-        TamperedRecords::Replace
-    } else {
-        TamperedRecords::Keep
     }
 }
 

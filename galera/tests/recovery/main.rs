@@ -5,6 +5,8 @@ mod action;
 #[cfg(test)]
 mod action_fixture;
 #[cfg(test)]
+mod action_overrides;
+#[cfg(test)]
 mod action_properties;
 #[cfg(test)]
 mod addresses;

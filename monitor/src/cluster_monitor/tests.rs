@@ -8,8 +8,11 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::recording::MEMBERS_RETRY;
 use super::*;
+use crate::converge::TamperedRecords;
 use crate::debounce::FOLD_INTERVAL_MIN;
+use crate::expected_members::MembershipUpdate;
 use crate::publisher::ClusterFeed;
 
 const POLL: Duration = Duration::from_secs(1);

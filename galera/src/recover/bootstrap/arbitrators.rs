@@ -1,5 +1,6 @@
-//! Arbitrators before a bootstrap. One that is left of a Primary component stays Primary alone, and the server of a node that
-//! bootstraps beside it ends: "conflicting prims", older overrides (`pc_proto.cpp`).
+//! Arbitrators before a bootstrap. One that is left of a Primary component stays Primary alone. It does not meet the bootstrapped
+//! component until a server that has both in its address list starts; then the servers of the component with the lower view
+//! leave the group for good: "aborting due to conflicting prims" (`pc_proto.cpp`).
 
 use super::RecoveryCase;
 use super::situation::Situation;
@@ -35,6 +36,6 @@ pub(super) fn restart_notice(
     // ended for this very reason.
     (saw_more || silent || case.history.has_unnamed_member()).then_some(
         "The last Primary component had an arbitrator, or a member that is not known. An arbitrator that still runs may be \
-         Primary alone, and the server of a node that bootstraps beside it ends: restart the arbitrator first.",
+         Primary alone, and end the bootstrapped servers when it meets them: restart the arbitrator first.",
     )
 }
