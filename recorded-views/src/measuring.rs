@@ -1,4 +1,4 @@
-//! The store without its recorder, for `examples/cost.rs`.
+//! The store without its recorder, for `examples/view_cost.rs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

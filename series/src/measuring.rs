@@ -1,4 +1,4 @@
-//! The store without its recorder, for `examples/cost.rs`.
+//! The store without its recorder, for `examples/series_cost.rs`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

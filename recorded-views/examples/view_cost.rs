@@ -1,4 +1,4 @@
-//! Measures what recording views costs: `cargo run --release --package recorded-views --example cost [-- CLUSTERS HOURS]`.
+//! Measures what recording views costs: `cargo run --release --package recorded-views --example view_cost [-- CLUSTERS HOURS]`.
 //!
 //! Writes made-up views of CLUSTERS clusters of three nodes every ten seconds for HOURS as the recorder would, without
 //! waiting, and prints processor time, memory and bytes; then reads views of times at random.

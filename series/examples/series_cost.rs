@@ -1,4 +1,4 @@
-//! Measures what recording costs: `cargo run --release --package series --example cost [-- NODES HOURS]`.
+//! Measures what recording costs: `cargo run --release --package series --example series_cost [-- NODES HOURS]`.
 //!
 //! Writes made-up readings of NODES nodes each second for HOURS as the recorder would, without waiting, and prints
 //! processor time, memory and bytes; then reads charts of an hour, a day and seven days.
