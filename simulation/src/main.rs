@@ -10,6 +10,11 @@ use std::thread;
 use std::time::Instant;
 
 use simulation::schedule::{PropertyViolation, RemovedSafeguard, ScheduleCounts, play};
+use tikv_jemallocator::Jemalloc;
+
+/// Schedules allocate and free small records all the time.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -37,13 +37,13 @@ const LOCK_TTL: Duration = Duration::from_secs(10);
 
 /// Who requests, who approves, and who overrides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Person {
+pub enum SimulatedPerson {
     Operator,
     Approver,
     Administrator,
 }
 
-impl Person {
+impl SimulatedPerson {
     const ALL: [Self; 3] = [Self::Operator, Self::Approver, Self::Administrator];
 
     const fn name(self) -> &'static str {
@@ -92,7 +92,7 @@ impl Person {
 /// Creates the accounts that schedules use.
 pub fn create_accounts(registry: &Registry) {
     let keys = AccountKeys::new(STATE);
-    for person in Person::ALL {
+    for person in SimulatedPerson::ALL {
         let Ok(name) = person.name().parse::<UserName>() else {
             continue;
         };
@@ -224,8 +224,8 @@ impl ConsoleReplica {
         overrides: Option<Vec<CheckCode>>,
     ) -> Result<ActionId, ActionError> {
         let person = match overrides {
-            Some(_) => Person::Administrator,
-            None => Person::Operator,
+            Some(_) => SimulatedPerson::Administrator,
+            None => SimulatedPerson::Operator,
         };
         let proposal = ActionProposal {
             kind: plan.kind,
@@ -246,7 +246,7 @@ impl ConsoleReplica {
     /// As [`ActionService::decide`].
     pub fn decide(
         &self,
-        by: Person,
+        by: SimulatedPerson,
         id: &ActionId,
         decision: &ActionDecision,
     ) -> Result<(), ActionError> {

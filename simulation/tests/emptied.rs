@@ -25,7 +25,7 @@ const LAST: NodeIndex = 2;
 
 /// What became of the directory of [`LAST`] while the cluster was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Directory {
+enum LastDirectory {
     Kept,
     /// Everything but the identity is gone.
     Emptied,
@@ -34,7 +34,7 @@ enum Directory {
 }
 
 /// Three containers with `AUTO_BOOTSTRAP=all-reported`, and a console.
-struct Lab {
+struct StoppedCluster {
     shared: Arc<Mutex<SharedCluster>>,
     registry: SimulatedRegistry,
     agents: Vec<SimulatedAgent>,
@@ -42,7 +42,7 @@ struct Lab {
     now: u64,
 }
 
-impl Lab {
+impl StoppedCluster {
     fn formed() -> Self {
         let name: ClusterName = "lab".parse().unwrap();
         let ids: Vec<NodeId> = ["n1", "n2", "n3"].map(|id| id.parse().unwrap()).into();
@@ -115,9 +115,9 @@ impl Lab {
         self.agents[LAST].kill(self.now);
     }
 
-    fn start_all(&mut self, directory: Directory) {
-        if directory != Directory::Kept {
-            self.agents[LAST].keeps_identity = directory == Directory::Emptied;
+    fn start_all(&mut self, directory: LastDirectory) {
+        if directory != LastDirectory::Kept {
+            self.agents[LAST].keeps_identity = directory == LastDirectory::Emptied;
             self.agents[LAST].replace(&mut lock(&self.shared).cluster, 1);
         }
         for agent in &mut self.agents {
@@ -140,8 +140,8 @@ impl Lab {
     }
 }
 
-fn restarted(directory: Directory) -> Lab {
-    let mut lab = Lab::formed();
+fn restarted(directory: LastDirectory) -> StoppedCluster {
+    let mut lab = StoppedCluster::formed();
     lab.stop_all();
     lab.start_all(directory);
     lab
@@ -149,12 +149,12 @@ fn restarted(directory: Directory) -> Lab {
 
 #[test]
 fn i37_all_members_with_their_data_start_automatically() {
-    assert!(restarted(Directory::Kept).starts_automatically());
+    assert!(restarted(LastDirectory::Kept).starts_automatically());
 }
 
 #[test]
 fn i37_an_emptied_directory_of_a_member_is_waited_for() {
-    for directory in [Directory::Emptied, Directory::Replaced] {
+    for directory in [LastDirectory::Emptied, LastDirectory::Replaced] {
         let mut lab = restarted(directory);
         assert!(!lab.starts_automatically(), "{directory:?}");
         let waits = lab.agents.iter().map(|agent| agent.explanation.as_str());

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use simulation::access::{SharedCluster, StatementFault, lock};
 use simulation::console::SimulatedConsole;
 use simulation::registry::SimulatedRegistry;
-use simulation::replica::{ConsoleReplica, Person, create_accounts};
+use simulation::replica::{ConsoleReplica, SimulatedPerson, create_accounts};
 
 /// Two of three members are killed; the statement to the third meets `fault`. Returns the ended action, and whether its fork is
 /// recorded.
@@ -70,7 +70,9 @@ fn bootstrap_with(fault: StatementFault) -> (Action, bool) {
     assert!(plan.executable, "{failing:?}");
     let id = console.request(&plan, &gone, None).unwrap();
     let decision = ActionDecision::Approve { digest: None };
-    console.decide(Person::Approver, &id, &decision).unwrap();
+    console
+        .decide(SimulatedPerson::Approver, &id, &decision)
+        .unwrap();
     for _ in 0..120 {
         turn(&mut console);
         let action = console.action(&id).unwrap();

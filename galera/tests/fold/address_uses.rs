@@ -13,11 +13,11 @@ const ADDRESSES: [&str; 3] = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"]
 
 /// What a console observes, with what it remembers from before.
 #[derive(Clone, Default)]
-struct Console {
+struct ConsoleMemory {
     known: KnownPositions,
 }
 
-impl Console {
+impl ConsoleMemory {
     /// Observes `fixture` and returns it with the memory that its view rests on.
     fn observe(&mut self, mut fixture: FoldFixture) -> FoldFixture {
         fixture.evidence.first_view = false;
@@ -133,10 +133,10 @@ fn ports_closed() -> FoldFixture {
 
 #[test]
 fn i43_the_closed_port_of_other_data_does_not_show_that_the_member_stopped() {
-    let mut killed = Console::after([all_run()]);
+    let mut killed = ConsoleMemory::after([all_run()]);
     assert_eq!(killed.verdict(ports_closed()), VerdictState::NoPrimary);
 
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     let ended = console.observe(ports_closed());
     assert_eq!(ended.verdict(), VerdictState::Unknown);
     let view = ended.view();
@@ -166,10 +166,10 @@ fn i43_nor_does_it_where_no_member_answers() {
         )
     };
     assert_eq!(
-        Console::after([all_run()]).verdict(all_closed()),
+        ConsoleMemory::after([all_run()]).verdict(all_closed()),
         VerdictState::Down
     );
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     assert_eq!(console.verdict(all_closed()), VerdictState::Unknown);
 }
 
@@ -183,19 +183,19 @@ fn i43_a_former_minority_is_outvoted() {
             .answers(MEMBERS[1], server("db2", 1))
     };
     let waiting = waits_empty(pair(), MEMBERS[2], &registered("d3"), "new3");
-    let mut console = Console::after([all_run(), waiting]);
+    let mut console = ConsoleMemory::after([all_run(), waiting]);
     let ended = closed(pair(), MEMBERS[2], &registered("d3"));
     assert_eq!(console.verdict(ended), VerdictState::NoPrimary);
 }
 
 #[test]
 fn i43_a_restart_of_the_console_forgets_no_use() {
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     console.restart();
     assert_eq!(console.verdict(ports_closed()), VerdictState::Unknown);
     // A record of an earlier version names no use.
     let before: KnownPositions = serde_json::from_str("{}").unwrap();
-    let mut console = Console { known: before };
+    let mut console = ConsoleMemory { known: before };
     assert_eq!(console.verdict(ports_closed()), VerdictState::NoPrimary);
     assert_eq!(console.verdict(containers()), VerdictState::Unknown);
     assert_eq!(console.verdict(ports_closed()), VerdictState::Unknown);
@@ -203,7 +203,7 @@ fn i43_a_restart_of_the_console_forgets_no_use() {
 
 #[test]
 fn i43_a_registration_that_expired_or_was_lost_with_etcd_ends_no_use() {
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     let without_keys =
         survivor()
             .fails(MEMBERS[1], 4.0, refused())
@@ -221,7 +221,7 @@ fn i43_a_registration_that_expired_or_was_lost_with_etcd_ends_no_use() {
     // The containers came after etcd had lost every key: nothing is registered at their addresses.
     let unregistered = waits_empty(survivor(), MEMBERS[1], "", "new2");
     let unregistered = waits_empty(unregistered, MEMBERS[2], "", "new3");
-    let mut console = Console::after([all_run(), unregistered]);
+    let mut console = ConsoleMemory::after([all_run(), unregistered]);
     assert_eq!(console.verdict(without_keys), VerdictState::Unknown);
 }
 
@@ -239,9 +239,9 @@ fn i43_registered_data_that_are_older_than_the_last_primary_view_are_not_the_mem
         );
         waits(fixture, MEMBERS[2], &registered("old3"), "old3", &recovered)
     };
-    let mut fresh = Console::default();
+    let mut fresh = ConsoleMemory::default();
     assert_eq!(fresh.verdict(old()), VerdictState::NoPrimary);
-    let mut console = Console::after([all_run()]);
+    let mut console = ConsoleMemory::after([all_run()]);
     assert_eq!(console.verdict(old()), VerdictState::Unknown);
     let ended = closed(survivor(), MEMBERS[1], &registered("old2"));
     let ended = closed(ended, MEMBERS[2], &registered("old3"));
@@ -259,7 +259,7 @@ fn i43_members_are_the_data_of_the_last_primary_view_whatever_is_registered() {
             &format!("d{}", index + 1),
         )
     });
-    let mut console = Console::after([newer]);
+    let mut console = ConsoleMemory::after([newer]);
     let killed = closed(survivor(), MEMBERS[1], &registered("old"));
     let killed = closed(killed, MEMBERS[2], &registered("old"));
     assert_eq!(console.verdict(killed), VerdictState::NoPrimary);
@@ -268,13 +268,13 @@ fn i43_members_are_the_data_of_the_last_primary_view_whatever_is_registered() {
 #[test]
 fn i43_a_use_ends_when_the_member_is_seen_again_or_the_new_data_become_one() {
     let recovered = format!("{HISTORY}:2881");
-    let mut console = Console::after([all_run(), containers(), ports_closed()]);
+    let mut console = ConsoleMemory::after([all_run(), containers(), ports_closed()]);
     let returned = waits(survivor(), MEMBERS[1], &registered("d2"), "d2", &recovered);
     let returned = waits(returned, MEMBERS[2], &registered("d3"), "d3", &recovered);
     assert_eq!(console.verdict(returned), VerdictState::NoPrimary);
     assert_eq!(console.verdict(ports_closed()), VerdictState::NoPrimary);
 
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     let accepted = (0..3).fold(FoldFixture::expecting(&MEMBERS), |fixture, index| {
         let data = ["d1", "new2", "new3"][index];
         runs(fixture, index, &registered(data), data)
@@ -297,7 +297,7 @@ fn i43_a_recorded_clean_stop_is_of_the_data_that_were_the_member() {
         let fixture = closed(survivor(), MEMBERS[1], &stop(data[0]));
         closed(fixture, MEMBERS[2], &stop(data[1]))
     };
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     assert_eq!(
         console.clone().verdict(ended(["d2", "d3"])),
         VerdictState::NoPrimary
@@ -312,7 +312,7 @@ fn i43_a_recorded_clean_stop_is_of_the_data_that_were_the_member() {
 #[test]
 fn i43_members_that_exchanged_addresses_are_not_missing() {
     let recovered = format!("{HISTORY}:2881");
-    let mut console = Console::after([all_run()]);
+    let mut console = ConsoleMemory::after([all_run()]);
     // Before the agents have exchanged the registrations, both have other data than those registered.
     let arrived = waits(survivor(), MEMBERS[1], &registered("d2"), "d3", &recovered);
     let arrived = waits(arrived, MEMBERS[2], &registered("d3"), "d2", &recovered);
@@ -324,7 +324,7 @@ fn i43_members_that_exchanged_addresses_are_not_missing() {
     let ended = closed(ended, MEMBERS[2], &registered("d2"));
     assert_eq!(console.verdict(ended), VerdictState::NoPrimary);
     // Only one of them has arrived; the other one may run elsewhere.
-    let mut console = Console::after([all_run()]);
+    let mut console = ConsoleMemory::after([all_run()]);
     let one = waits(survivor(), MEMBERS[1], &registered("d3"), "d3", &recovered);
     let one = closed(one, MEMBERS[2], &registered("d2"));
     console.observe(one);
@@ -336,7 +336,7 @@ fn i43_members_that_exchanged_addresses_are_not_missing() {
 /// A client of etcd that is no member claims that the member's data are elsewhere.
 #[test]
 fn i44_an_unconfirmed_node_relocates_no_data() {
-    let mut console = Console::after([all_run()]);
+    let mut console = ConsoleMemory::after([all_run()]);
     let old = waits(
         survivor(),
         MEMBERS[1],
@@ -362,7 +362,7 @@ fn i44_an_unconfirmed_node_relocates_no_data() {
 fn absurd_identities_are_not_stored() {
     let long = "x".repeat(100_000);
     for data in ["", "../../founder", "\u{0}\u{202e}", long.as_str()] {
-        let mut console = Console::after([all_run()]);
+        let mut console = ConsoleMemory::after([all_run()]);
         let fixture = waits_empty(survivor(), MEMBERS[1], &registered("d2"), data);
         let fixture = waits_empty(fixture, MEMBERS[2], &registered("d3"), data);
         console.observe(fixture);
@@ -376,11 +376,11 @@ fn absurd_identities_are_not_stored() {
 /// The clock of the replica that saw the members was an hour ahead.
 #[test]
 fn i43_of_two_replicas_the_later_one_counts_whatever_their_clocks() {
-    let mut ahead = Console::after([all_run()]);
+    let mut ahead = ConsoleMemory::after([all_run()]);
     for used in ahead.known.address_uses.values_mut() {
         used.at = at(3_600.0);
     }
-    let mut console = Console::default();
+    let mut console = ConsoleMemory::default();
     console.known.merge(&ahead.known);
     console.observe(containers());
     console.known.merge(&ahead.known);
@@ -391,7 +391,7 @@ fn i43_of_two_replicas_the_later_one_counts_whatever_their_clocks() {
 
 #[test]
 fn what_is_forgotten_of_a_node_includes_the_use_of_its_address() {
-    let mut console = Console::after([all_run(), containers()]);
+    let mut console = ConsoleMemory::after([all_run(), containers()]);
     let reset = PositionReset {
         histories: Default::default(),
         nodes: [id(MEMBERS[1])].into(),
@@ -408,7 +408,7 @@ fn what_is_forgotten_of_a_node_includes_the_use_of_its_address() {
 
 /// One thing that happens at the addresses of n2 and n3, or to the consoles.
 #[derive(Clone, Copy, Debug)]
-enum Event {
+enum MemoryEvent {
     Members,
     Containers,
     Closed,
@@ -423,31 +423,31 @@ proptest! {
     fn i43_closed_ports_are_of_what_was_there_last(
         events in prop::collection::vec(
             prop::sample::select(vec![
-                Event::Members,
-                Event::Containers,
-                Event::Closed,
-                Event::Restart,
-                Event::Merge,
+                MemoryEvent::Members,
+                MemoryEvent::Containers,
+                MemoryEvent::Closed,
+                MemoryEvent::Restart,
+                MemoryEvent::Merge,
             ]),
             0..12,
         ),
     ) {
-        let paused = Console::after([all_run()]);
+        let paused = ConsoleMemory::after([all_run()]);
         let mut console = paused.clone();
         let mut used_by_others = false;
         for event in events {
             match event {
-                Event::Members => {
+                MemoryEvent::Members => {
                     console.observe(all_run());
                     used_by_others = false;
                 }
-                Event::Containers => {
+                MemoryEvent::Containers => {
                     console.observe(containers());
                     used_by_others = true;
                 }
-                Event::Closed => _ = console.observe(ports_closed()),
-                Event::Restart => console.restart(),
-                Event::Merge => {
+                MemoryEvent::Closed => _ = console.observe(ports_closed()),
+                MemoryEvent::Restart => console.restart(),
+                MemoryEvent::Merge => {
                     let mut other = paused.clone();
                     other.known.merge(&console.known);
                     console.known.merge(&other.known);

@@ -9,7 +9,7 @@ const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 const N1: &str = MEMBERS[0];
 
 /// One replica that watches n1, n2 and n3.
-struct Replica {
+struct ConsoleReplica {
     fixture: FoldFixture,
     known: KnownPositions,
     losses: QuorumLosses,
@@ -27,7 +27,7 @@ fn without_quorum(seqno: &str) -> FakeServer {
     FakeServer::non_primary("db1").view(&[N1], 0).seqno(seqno)
 }
 
-impl Replica {
+impl ConsoleReplica {
     /// All members were Primary in view 17.
     fn new() -> Self {
         let fixture = FoldFixture::expecting(&MEMBERS);
@@ -75,7 +75,7 @@ impl Replica {
 
 #[test]
 fn i46_the_next_view_without_the_former_quorum_is_a_bootstrap() {
-    let mut replica = Replica::new().others_are_stopped();
+    let mut replica = ConsoleReplica::new().others_are_stopped();
     assert_eq!(replica.answers(&without_quorum("66"), 12.0, 20.0), None);
     let bootstrapped = server(&[N1], "18", "1").seqno("70");
     // Not before a console that ordered it has recorded it.
@@ -98,7 +98,7 @@ fn i46_the_next_view_without_the_former_quorum_is_a_bootstrap() {
 
 #[test]
 fn i46_the_fork_that_the_members_continued_is_the_parent() {
-    let mut replica = Replica::new().others_are_stopped();
+    let mut replica = ConsoleReplica::new().others_are_stopped();
     replica.fixture = replica.fixture.registered(N1, 10.0, &[("fork_epoch", "4")]);
     replica.answers(&without_quorum("66"), 12.0, 20.0);
     let proven = replica.answers(&server(&[N1], "18", "1"), 21.0, 30.0);
@@ -107,7 +107,7 @@ fn i46_the_fork_that_the_members_continued_is_the_parent() {
 
 #[test]
 fn i46_members_that_may_be_serving_are_named_and_nothing_is_recorded() {
-    let mut replica = Replica::new();
+    let mut replica = ConsoleReplica::new();
     replica.fixture =
         replica
             .fixture
@@ -124,7 +124,7 @@ fn i46_members_that_may_be_serving_are_named_and_nothing_is_recorded() {
 #[test]
 fn i46_members_without_a_name_and_arbitrators_are_not_passed_over() {
     // Two of four voters have no address in the list.
-    let mut replica = Replica::new().others_are_stopped();
+    let mut replica = ConsoleReplica::new().others_are_stopped();
     let list = [N1, MEMBERS[1], MEMBERS[2], "undefined"];
     replica.answers(&server(&list, "17", "4"), 11.0, 12.0);
     replica = replica.others_are_stopped();
@@ -137,7 +137,7 @@ fn i46_members_without_a_name_and_arbitrators_are_not_passed_over() {
 
 #[test]
 fn i46_what_is_not_proven_is_no_bootstrap() {
-    let lost = |replica: &mut Replica| replica.answers(&without_quorum("66"), 12.0, 20.0);
+    let lost = |replica: &mut ConsoleReplica| replica.answers(&without_quorum("66"), 12.0, 20.0);
     let cases: [(&str, FakeServer); 7] = [
         // n2 is back: with it, the former view has its quorum again.
         ("quorum", server(&MEMBERS[..2], "18", "2")),
@@ -157,19 +157,19 @@ fn i46_what_is_not_proven_is_no_bootstrap() {
         ),
     ];
     for (name, server) in cases {
-        let mut replica = Replica::new().others_are_stopped();
+        let mut replica = ConsoleReplica::new().others_are_stopped();
         lost(&mut replica);
         assert_eq!(replica.answers(&server, 21.0, 40.0), None, "{name}");
     }
     // A console that started in the meantime knows nothing of the loss, or nothing of the view before it.
-    let mut late = Replica::new().others_are_stopped();
+    let mut late = ConsoleReplica::new().others_are_stopped();
     assert_eq!(late.answers(&server(&[N1], "18", "1"), 21.0, 40.0), None);
-    let mut blind = Replica::new().others_are_stopped();
+    let mut blind = ConsoleReplica::new().others_are_stopped();
     blind.known = KnownPositions::default();
     lost(&mut blind);
     assert_eq!(blind.answers(&server(&[N1], "18", "1"), 21.0, 40.0), None);
     // A restored record of another time: its view is not the one before.
-    let mut restored = Replica::new().others_are_stopped();
+    let mut restored = ConsoleReplica::new().others_are_stopped();
     restored.answers(&server(&MEMBERS, "12", "3").seqno("20"), 11.0, 11.0);
     lost(&mut restored);
     assert_eq!(

@@ -28,22 +28,22 @@ pub struct V2Listing {
 
 /// A node of the tree as etcd sends it.
 #[derive(Deserialize)]
-struct Node {
+struct V2Node {
     #[serde(default)]
     key: String,
     value: Option<String>,
     #[serde(default)]
     dir: bool,
     #[serde(default)]
-    nodes: Vec<Node>,
+    nodes: Vec<V2Node>,
     ttl: Option<i64>,
     #[serde(rename = "modifiedIndex", default)]
     modified_index: u64,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    node: Node,
+struct V2Answer {
+    node: V2Node,
 }
 
 impl V2Listing {
@@ -57,7 +57,7 @@ impl V2Listing {
 
     /// Reads the body of an answer. A key outside `prefix` makes all of it unusable.
     pub(super) fn parse(prefix: &str, index: u64, body: &[u8]) -> Result<Self, String> {
-        let answer: Answer = serde_json::from_slice(body)
+        let answer: V2Answer = serde_json::from_slice(body)
             .map_err(|error| format!("the answer is no tree of keys ({error})"))?;
         let prefix = format!("/{}", prefix.trim_matches('/'));
         if !answer.node.key.is_empty() && answer.node.key != prefix {
@@ -85,7 +85,7 @@ impl V2Listing {
         Ok(listing)
     }
 
-    fn add_key(&mut self, node: Node, ttl: Option<i64>) {
+    fn add_key(&mut self, node: V2Node, ttl: Option<i64>) {
         self.entries.push(V2Entry {
             value: node.value.unwrap_or_default(),
             modified_index: node.modified_index,
@@ -95,7 +95,7 @@ impl V2Listing {
     }
 
     /// Adds what lies below `node`, all of which lies inside `parent`. The depth is bounded by the parser of the JSON.
-    fn add(&mut self, parent: &str, node: Node, ttl: Option<i64>) -> Result<(), String> {
+    fn add(&mut self, parent: &str, node: V2Node, ttl: Option<i64>) -> Result<(), String> {
         let name = node.key.strip_prefix(parent).unwrap_or_default();
         if name.is_empty() || name.contains('/') {
             return Err(format!("the answer has a key outside {parent}"));

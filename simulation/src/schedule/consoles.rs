@@ -10,7 +10,7 @@ use super::counts::FaultKind;
 use super::{FaultSchedule, POLL};
 use crate::access::{StatementFault, lock};
 use crate::agent::TTL;
-use crate::replica::Person;
+use crate::replica::SimulatedPerson;
 use galera_specification::NodeIndex;
 
 /// Milliseconds between two slices while an action is carried out, and while none is.
@@ -194,7 +194,7 @@ impl FaultSchedule {
         let digest = Some(plan.digest.clone());
         let decision = ActionDecision::Approve { digest };
         let approved = self.with_consoles(|schedule| {
-            schedule.consoles[console].decide(Person::Approver, &id, &decision)
+            schedule.consoles[console].decide(SimulatedPerson::Approver, &id, &decision)
         });
         match approved {
             Ok(()) => {
@@ -224,7 +224,11 @@ impl FaultSchedule {
             return;
         };
         let cancelled = self.with_consoles(|schedule| {
-            schedule.consoles[console].decide(Person::Operator, id, &ActionDecision::Cancel)
+            schedule.consoles[console].decide(
+                SimulatedPerson::Operator,
+                id,
+                &ActionDecision::Cancel,
+            )
         });
         self.pending = None;
         if let Err(error) = cancelled {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use registry::{KeyChange, WatchEvent, WatchSubscription};
 
-use crate::figures::{Figure, Sample};
+use crate::figures::{DurationSample, MeasuredFigure};
 use crate::resident;
 
 /// Changes of state.
@@ -35,12 +35,12 @@ impl IdleAgent {
     }
 
     /// Memory now, and the share of one core since the beginning.
-    pub(crate) fn figures(self) -> Result<Vec<Figure>> {
+    pub(crate) fn figures(self) -> Result<Vec<MeasuredFigure>> {
         let used = f64::from(u32::try_from(ticks(self.pid)? - self.ticks)?) / TICKS_PER_SECOND;
         let share = used / self.began.elapsed().as_secs_f64() * 100.0;
         Ok(vec![
-            Figure::megabytes("agent, resident", resident(self.pid)?, 15.0),
-            Figure::percent("agent, share of one core", share, 1.0),
+            MeasuredFigure::megabytes("agent, resident", resident(self.pid)?, 15.0),
+            MeasuredFigure::percent("agent, share of one core", share, 1.0),
         ])
     }
 }
@@ -55,7 +55,7 @@ fn ticks(pid: u32) -> Result<u64> {
 
 /// Runs wsrep_notify_cmd as the server does on a state change, which real servers only do during state transfers. The
 /// agent also probes the server immediately and publishes the real state again.
-pub(crate) async fn notified(lab: &Lab) -> Result<Vec<Figure>> {
+pub(crate) async fn notified(lab: &Lab) -> Result<Vec<MeasuredFigure>> {
     let node = lab.node(3);
     let key = format!(
         "/galera/{}/{}/wsrep_local_state_comment",
@@ -68,7 +68,7 @@ pub(crate) async fn notified(lab: &Lab) -> Result<Vec<Figure>> {
         "{key} is not there"
     );
     let mut watch = registry.watch(key);
-    let mut sample = Sample::default();
+    let mut sample = DurationSample::default();
     for _ in 0..CHANGES {
         let began = Instant::now();
         let seen = async {
@@ -93,8 +93,8 @@ pub(crate) async fn notified(lab: &Lab) -> Result<Vec<Figure>> {
     );
     let name = "server's notification to registry";
     Ok(vec![
-        Figure::duration_without_limit(&format!("{name}, p50"), sample.quantile(0.5)),
-        Figure::duration(
+        MeasuredFigure::duration_without_limit(&format!("{name}, p50"), sample.quantile(0.5)),
+        MeasuredFigure::duration(
             &format!("{name}, p99"),
             sample.quantile(0.99),
             Duration::from_millis(100),

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use registry::Registry;
 
-use crate::figures::Figure;
+use crate::figures::MeasuredFigure;
 
 /// The scripts' default lifetime of a key.
 const TTL: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const WHOLE: Duration = Duration::from_secs(90);
 const DECIDED: Duration = Duration::from_secs(30);
 
 /// Both procedures: from nothing, and of a cluster that was stopped.
-pub(crate) async fn measure() -> Result<Vec<Figure>> {
+pub(crate) async fn measure() -> Result<Vec<MeasuredFigure>> {
     let nodes = HomogeneousLab::prepare(NODES).await?;
     println!("==> The former scripts decide, twice");
     let registry = nodes.registry()?;
@@ -31,17 +31,20 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
     println!("==> galera-agent run decides, twice");
     let (empty, stopped) = measure_agents(&nodes).await?;
     Ok(vec![
-        Figure::duration_without_limit("decision from nothing, former scripts", former_empty),
-        Figure::duration(
+        MeasuredFigure::duration_without_limit(
+            "decision from nothing, former scripts",
+            former_empty,
+        ),
+        MeasuredFigure::duration(
             "decision from nothing, galera-agent run",
             empty,
             Duration::from_secs(5),
         ),
-        Figure::duration_without_limit(
+        MeasuredFigure::duration_without_limit(
             "decision of a stopped cluster, former scripts",
             former_stopped,
         ),
-        Figure::duration(
+        MeasuredFigure::duration(
             "decision of a stopped cluster, galera-agent run",
             stopped,
             Duration::from_secs(5),

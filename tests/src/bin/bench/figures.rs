@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// Measured durations.
 #[derive(Default)]
-pub(crate) struct Sample(Vec<Duration>);
+pub(crate) struct DurationSample(Vec<Duration>);
 
-impl Sample {
+impl DurationSample {
     pub(crate) fn add(&mut self, duration: Duration) {
         self.0.push(duration);
         self.0.sort_unstable();
@@ -34,7 +34,7 @@ impl Sample {
 }
 
 /// A measured figure and its limit, in the same unit.
-pub(crate) struct Figure {
+pub(crate) struct MeasuredFigure {
     name: String,
     measured: f64,
     limit: Option<f64>,
@@ -43,7 +43,7 @@ pub(crate) struct Figure {
     is_minimum: bool,
 }
 
-impl Figure {
+impl MeasuredFigure {
     /// Something of which there has to be so much.
     pub(crate) fn at_least(name: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
         Self {
@@ -108,9 +108,9 @@ impl Figure {
 }
 
 /// All figures, aligned.
-pub(crate) fn table(figures: &[Figure]) -> String {
+pub(crate) fn table(figures: &[MeasuredFigure]) -> String {
     let mut text = format!("{:<58} {:>12} {:>12}\n", "figure", "measured", "limit");
-    for Figure {
+    for MeasuredFigure {
         name,
         measured,
         limit,

@@ -7,7 +7,7 @@ use acceptance::api::ConsoleClient;
 use anyhow::{Result, ensure};
 use reqwest::{Method, header};
 
-use crate::figures::Figure;
+use crate::figures::MeasuredFigure;
 
 /// Bytes that everything may have, in kilobytes.
 const LIMIT: f64 = 110.0;
@@ -76,8 +76,8 @@ impl FirstLoad {
         text
     }
 
-    pub(crate) fn figure(&self) -> Figure {
-        Figure::kilobytes(
+    pub(crate) fn figure(&self) -> MeasuredFigure {
+        MeasuredFigure::kilobytes(
             "first load of the cluster page, everything",
             self.total(),
             LIMIT,

@@ -12,20 +12,23 @@ use mysql_async::prelude::Queryable;
 use rand::Rng;
 use registry::{Transaction, WriteOp};
 
-use crate::figures::{Figure, Sample};
+use crate::figures::{DurationSample, MeasuredFigure};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const CHANGES: u64 = 200;
 const COMMITS: u64 = 60;
 
 /// Publishes a node that exists only in the registry, so that only the registry changes its state.
-pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<Figure>> {
+pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<MeasuredFigure>> {
     let registry = lab.registry()?;
     let lease = registry.grant(Duration::from_secs(300)).await?;
     let node: NodeId = "127.0.0.77".parse()?;
     let mut live = subscribed(api, lab).await?;
-    let (mut whole, mut commit, mut frame) =
-        (Sample::default(), Sample::default(), Sample::default());
+    let (mut whole, mut commit, mut frame) = (
+        DurationSample::default(),
+        DurationSample::default(),
+        DurationSample::default(),
+    );
     for number in 1..=CHANGES {
         let key = format!("/galera/{}/{node}/wsrep_local_state_comment", lab.cluster());
         let comment = match number % 2 {
@@ -66,16 +69,16 @@ pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<Figur
     );
     let limit = Duration::from_millis(50);
     Ok(vec![
-        Figure::duration_without_limit(
+        MeasuredFigure::duration_without_limit(
             "registry change to frame, from sending the put, p50",
             whole.quantile(0.5),
         ),
-        Figure::duration(
+        MeasuredFigure::duration(
             "registry change to frame, from sending the put, p99",
             whole.quantile(0.99),
             limit,
         ),
-        Figure::duration_without_limit(
+        MeasuredFigure::duration_without_limit(
             "registry change to frame, from etcd's answer, p99",
             frame.quantile(0.99),
         ),
@@ -87,14 +90,14 @@ pub(crate) async fn sql(
     lab: &Lab,
     api: &ConsoleClient,
     poll_interval: Duration,
-) -> Result<Vec<Figure>> {
+) -> Result<Vec<MeasuredFigure>> {
     let id = lab.node(1).id().clone();
     let mut connection = lab.node(1).app().await?;
     connection
         .query_drop("CREATE TABLE IF NOT EXISTS ticks (id INT AUTO_INCREMENT PRIMARY KEY)")
         .await?;
     let mut live = subscribed(api, lab).await?;
-    let mut sample = Sample::default();
+    let mut sample = DurationSample::default();
     for _ in 0..COMMITS {
         let before = lab.node(1).wsrep().await?.remove("wsrep_last_committed");
         let before: u64 = before.context("no wsrep_last_committed")?.parse()?;
@@ -115,8 +118,11 @@ pub(crate) async fn sql(
     );
     let limit = poll_interval * 2 + Duration::from_millis(50);
     Ok(vec![
-        Figure::duration_without_limit("SQL-only change to frame, p50", sample.quantile(0.5)),
-        Figure::duration(
+        MeasuredFigure::duration_without_limit(
+            "SQL-only change to frame, p50",
+            sample.quantile(0.5),
+        ),
+        MeasuredFigure::duration(
             "SQL-only change to frame, p99",
             sample.quantile(0.99),
             limit,

@@ -18,7 +18,7 @@ use acceptance::lab::LabProgress;
 use acceptance::lab::console::LabConsole;
 use anyhow::{Context, Result};
 
-use figures::{Figure, Sample};
+use figures::{DurationSample, MeasuredFigure};
 
 /// The console's own default.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure() -> Result<Vec<Figure>> {
+async fn measure() -> Result<Vec<MeasuredFigure>> {
     let lab = Lab::builder()
         .etcd(3)
         .nodes(3)
@@ -56,7 +56,7 @@ async fn measure() -> Result<Vec<Figure>> {
     let idle = agent::IdleAgent::start(&lab)?;
     tokio::time::sleep(IDLE).await;
     figures.extend(idle.figures()?);
-    figures.push(Figure::megabytes(
+    figures.push(MeasuredFigure::megabytes(
         "idle console, resident",
         resident(console.pid().context("the console is not running")?)?,
         40.0,
@@ -84,9 +84,9 @@ async fn measure() -> Result<Vec<Figure>> {
 }
 
 /// From the start of the process to the first answer of `/readyz`, etcd being there.
-async fn ready(lab: &Lab) -> Result<Figure> {
+async fn ready(lab: &Lab) -> Result<MeasuredFigure> {
     println!("==> Time from start to ready, with etcd running");
-    let mut sample = Sample::default();
+    let mut sample = DurationSample::default();
     for _ in 0..10 {
         let mut settings = lab.console_settings();
         settings.users.clear();
@@ -112,15 +112,15 @@ async fn ready(lab: &Lab) -> Result<Figure> {
         sample.add(began.elapsed());
         console.stop().await?;
     }
-    Ok(Figure::duration(
+    Ok(MeasuredFigure::duration(
         "ready after its start, median of 10",
         sample.quantile(0.5),
         Duration::from_millis(500),
     ))
 }
 
-async fn pages(api: &acceptance::api::ConsoleClient) -> Result<Figure> {
-    let mut sample = Sample::default();
+async fn pages(api: &acceptance::api::ConsoleClient) -> Result<MeasuredFigure> {
+    let mut sample = DurationSample::default();
     for _ in 0..300 {
         let began = Instant::now();
         let answer = api
@@ -137,7 +137,7 @@ async fn pages(api: &acceptance::api::ConsoleClient) -> Result<Figure> {
         sample.quantile(0.5),
         sample.quantile(0.99)
     );
-    Ok(Figure::duration(
+    Ok(MeasuredFigure::duration(
         "server-rendered cluster page, p50",
         sample.quantile(0.5),
         Duration::from_millis(20),

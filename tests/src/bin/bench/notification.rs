@@ -11,14 +11,14 @@ use mysql_async::prelude::Queryable;
 use rand::Rng;
 use serde_json::json;
 
-use crate::figures::{Figure, Sample};
+use crate::figures::{DurationSample, MeasuredFigure};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const CHANGES: usize = 60;
 
 /// A node leaves the state Synced and returns, which changes the verdict each time. No minimum duration or window
 /// delays the notification.
-pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
+pub(crate) async fn measure(lab: &Lab) -> Result<Vec<MeasuredFigure>> {
     let hook = HttpReceiver::start().await?;
     let mut settings = lab.console_settings();
     settings
@@ -28,7 +28,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
     target(&console, &hook).await?;
     // One persistent connection: connecting is not part of the figure.
     let mut connection = lab.node(1).root().await?;
-    let (mut whole, mut seen) = (Sample::default(), Sample::default());
+    let (mut whole, mut seen) = (DurationSample::default(), DurationSample::default());
     for number in 0..CHANGES {
         let word = if number % 2 == 0 { "ON" } else { "OFF" };
         let before = hook.messages().len();
@@ -55,11 +55,11 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         seen.quantile(0.5)
     );
     Ok(vec![
-        Figure::duration_without_limit(
+        MeasuredFigure::duration_without_limit(
             "SQL-only change to webhook, p99 (poll interval 1 s)",
             whole.quantile(0.99),
         ),
-        Figure::duration(
+        MeasuredFigure::duration(
             "change seen to webhook sent, p99",
             seen.quantile(0.99),
             Duration::from_secs(1),

@@ -9,7 +9,7 @@ use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::recover::action::{Action, ActionState};
 
-use crate::figures::{Figure, Sample};
+use crate::figures::{DurationSample, MeasuredFigure};
 
 const RUNS: usize = 5;
 /// Longest wait for a plan: views must have been the same for some seconds.
@@ -20,13 +20,13 @@ const PRIMARY_LIMIT: Duration = Duration::from_secs(5);
 const CONSOLE_LIMIT: Duration = Duration::from_millis(300);
 
 /// Kills two of three and recovers them, [`RUNS`] times.
-pub(crate) async fn measure() -> Result<Vec<Figure>> {
+pub(crate) async fn measure() -> Result<Vec<MeasuredFigure>> {
     println!("==> Two of three killed and recovered, {RUNS} times");
     let lab = Lab::builder().start().await?;
     let console = lab.console().await?;
     let team = RecoveryTeam::sign_in(&console).await?;
     let lost = attest_stopped(&[lab.node(2).id().clone(), lab.node(3).id().clone()]);
-    let (mut primary, mut own) = (Sample::default(), Sample::default());
+    let (mut primary, mut own) = (DurationSample::default(), DurationSample::default());
     for _ in 0..RUNS {
         lab.node(2).kill();
         lab.node(3).kill();
@@ -63,12 +63,12 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
         own.quantile(1.0)
     );
     Ok(vec![
-        Figure::duration(
+        MeasuredFigure::duration(
             "two of three lost: approval to Primary again, longest of 5",
             primary.quantile(1.0),
             PRIMARY_LIMIT,
         ),
-        Figure::duration(
+        MeasuredFigure::duration(
             "of which the console's own share, longest of 5",
             own.quantile(1.0),
             CONSOLE_LIMIT,

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, header};
 use tokio::process::Command;
 
-use crate::figures::Figure;
+use crate::figures::MeasuredFigure;
 
 /// Duration of each server's load.
 const ROUND_SECONDS: u32 = 8;
@@ -36,7 +36,7 @@ struct LoadResult {
     p99: f64,
 }
 
-pub(crate) async fn measure(lab: &Lab, console: &LabConsole) -> Result<Vec<Figure>> {
+pub(crate) async fn measure(lab: &Lab, console: &LabConsole) -> Result<Vec<MeasuredFigure>> {
     let admin = console.sign_in("admin").await?;
     make_page(&admin, lab.cluster()).await?;
     // Positions are on the page, so it is another one with every second.
@@ -70,18 +70,18 @@ pub(crate) async fn measure(lab: &Lab, console: &LabConsole) -> Result<Vec<Figur
         ours.rate / theirs.rate,
     );
     Ok(vec![
-        Figure::at_least(
+        MeasuredFigure::at_least(
             "status page, requests a second on one core",
             ours.rate,
             5_000.0,
             "/s",
         ),
-        Figure::duration(
+        MeasuredFigure::duration(
             "status page under that load, p99",
             Duration::from_secs_f64(ours.p99 / 1e3),
             Duration::from_millis(20),
         ),
-        Figure::without_limit(
+        MeasuredFigure::without_limit(
             "nginx with the same bytes, requests a second",
             theirs.rate,
             "/s",

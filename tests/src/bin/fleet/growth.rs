@@ -6,98 +6,106 @@ use std::time::Duration;
 use crate::measurement::FleetFigures;
 
 /// One line of the table: what was measured, and its value in a run.
-type Line = (&'static str, fn(&FleetFigures) -> f64, Growth);
+type FigureLine = (&'static str, fn(&FleetFigures) -> f64, FigureGrowth);
 
 /// Whether a figure is expected to grow with the fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Growth {
+enum FigureGrowth {
     Fitted,
     Unfitted,
 }
 
-const LINES: [Line; 19] = [
-    ("nodes", |run| run.nodes as f64, Growth::Unfitted),
-    ("clusters shown", |run| run.shown as f64, Growth::Unfitted),
+const LINES: [FigureLine; 19] = [
+    ("nodes", |run| run.nodes as f64, FigureGrowth::Unfitted),
+    (
+        "clusters shown",
+        |run| run.shown as f64,
+        FigureGrowth::Unfitted,
+    ),
     (
         "start to complete and healthy, s",
         |run| run.complete_after.as_secs_f64(),
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "console, processor ms/s",
         |run| run.cpu_ms_per_second,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
     (
         "console, resident MB",
         |run| run.resident_bytes as f64 / 1e6,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
     (
         "etcd transactions/s",
         |run| run.transactions_per_second,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
-    ("etcd puts/s", |run| run.puts_per_second, Growth::Fitted),
+    (
+        "etcd puts/s",
+        |run| run.puts_per_second,
+        FigureGrowth::Fitted,
+    ),
     (
         "etcd MB/h in use",
         |run| run.etcd_megabytes_per_hour,
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "change to frame, p50 ms",
         |run| milliseconds(quantile(&run.changes, 0.5)),
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "change to frame, p99 ms",
         |run| milliseconds(quantile(&run.changes, 0.99)),
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "overview frames/s to a viewer",
         |run| run.overview_frames_per_second,
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "overview kB/s to a viewer",
         |run| run.overview_bytes_per_second / 1e3,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
     (
         "the same in version 2, kB/s",
         |run| run.patch_bytes_per_second / 1e3,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
     (
         "the same, compressed, kB/s",
         |run| run.compressed_bytes_per_second / 1e3,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
     (
         "100 viewers of the overview, processor ms/s",
         |run| run.viewers_cpu_ms_per_second,
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "the same in version 2, processor ms/s",
         |run| run.patch_viewers_cpu_ms_per_second,
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "the same, compressed, processor ms/s",
         |run| run.compressed_viewers_cpu_ms_per_second,
-        Growth::Unfitted,
+        FigureGrowth::Unfitted,
     ),
     (
         "metrics, kB a scrape",
         |run| run.metrics_bytes as f64 / 1e3,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
     (
         "metrics, processor ms a scrape",
         |run| run.metrics_cpu_ms,
-        Growth::Fitted,
+        FigureGrowth::Fitted,
     ),
 ];
 
@@ -118,7 +126,7 @@ pub(crate) fn table(runs: &[FleetFigures]) -> String {
             .iter()
             .map(|run| (run.clusters as f64, value(run)))
             .collect();
-        match exponent(&points).filter(|_| growth == Growth::Fitted) {
+        match exponent(&points).filter(|_| growth == FigureGrowth::Fitted) {
             Some(exponent) => {
                 let _ = write!(table, " {exponent:.2} |");
             }

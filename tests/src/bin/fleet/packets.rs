@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 const PACKET_MAX: u32 = 64 * 1024;
 
 /// Rows of two texts, as SHOW returns them.
-pub(crate) type Pairs = Vec<(String, String)>;
+pub(crate) type StatusPairs = Vec<(String, String)>;
 
 /// The greeting of a server without TLS that accepts any account.
 pub(crate) fn greeting() -> Vec<u8> {
@@ -30,7 +30,7 @@ pub(crate) fn ok() -> Vec<u8> {
 }
 
 /// The packets of a result, framed; the first one has number 1.
-pub(crate) fn result(rows: &Pairs) -> Vec<u8> {
+pub(crate) fn result(rows: &StatusPairs) -> Vec<u8> {
     let definition = b"\x03def\0\0\0\x04name\0\x0c\x2d\0\0\x01\0\0\xfd\0\0\0\0\0";
     let end = [0xfe, 0, 0, 2, 0];
     let mut framed = Vec::with_capacity(64 * (rows.len() + 5));

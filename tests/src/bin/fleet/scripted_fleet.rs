@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use galera::{ClusterName, NodeId};
 
-use crate::packets::Pairs;
+use crate::packets::StatusPairs;
 
 /// Nodes at addresses that differ in their last number only.
 const ADDRESSES_PER_NETWORK: usize = 250;
@@ -121,7 +121,7 @@ impl ScriptedFleet {
     }
 
     /// The rows of `SHOW GLOBAL STATUS LIKE 'wsrep_%'` of a node.
-    pub(crate) fn status(&self, cluster: &ScriptedCluster, index: usize) -> Pairs {
+    pub(crate) fn status(&self, cluster: &ScriptedCluster, index: usize) -> StatusPairs {
         let donor = cluster.nodes[index].script() == NodeScript::Donor;
         let (state, comment) = if donor {
             ("2", "Donor/Desynced")
@@ -159,7 +159,7 @@ impl ScriptedFleet {
     }
 
     /// The variables that a probe reads.
-    pub(crate) fn variables(cluster: &ScriptedCluster, index: usize) -> Pairs {
+    pub(crate) fn variables(cluster: &ScriptedCluster, index: usize) -> StatusPairs {
         let rows = [
             ("wsrep_node_name", format!("db{}", index + 1)),
             ("wsrep_cluster_name", cluster.name.to_string()),

@@ -12,7 +12,7 @@ use acceptance::version_matrix::{MatrixLab, Scenario};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use table::{Column, MatrixTable};
+use table::{MatrixColumn, MatrixTable};
 
 /// The rolling upgrades: each release to the next.
 const UPGRADES: [(ServerRelease, ServerRelease); 3] = [
@@ -69,13 +69,13 @@ async fn play(arguments: &MatrixArguments) -> Result<()> {
     }
     let mut table = MatrixTable::default();
     for release in releases {
-        let mut column = Column::new(release)?;
+        let mut column = MatrixColumn::new(release)?;
         play_release(release, &Scenario::EVERY_RELEASE, arguments, &mut column).await;
         table.push(column);
     }
     if !arguments.no_upgrade {
         for (from, to) in UPGRADES {
-            let mut column = Column::upgrade(from, to)?;
+            let mut column = MatrixColumn::upgrade(from, to)?;
             let upgrade = [Scenario::Form, Scenario::Upgrade(to)];
             play_release(from, &upgrade, arguments, &mut column).await;
             table.push(column);
@@ -96,7 +96,7 @@ async fn play_release(
     release: ServerRelease,
     scenarios: &[Scenario],
     arguments: &MatrixArguments,
-    column: &mut Column,
+    column: &mut MatrixColumn,
 ) {
     println!("{}", column.title());
     let began = std::time::Instant::now();

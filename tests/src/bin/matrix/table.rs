@@ -13,13 +13,13 @@ use anyhow::{Context, Result};
 const MARKS: [&str; 2] = ["<!-- test-matrix -->\n", "<!-- /test-matrix -->"];
 
 /// What one cluster passed.
-pub(crate) struct Column {
+pub(crate) struct MatrixColumn {
     title: String,
     times: Vec<(Scenario, Option<Duration>)>,
     rows: Option<usize>,
 }
 
-impl Column {
+impl MatrixColumn {
     /// Of a cluster of one release.
     ///
     /// # Errors
@@ -93,16 +93,16 @@ impl Column {
 /// All columns.
 #[derive(Default)]
 pub(crate) struct MatrixTable {
-    columns: Vec<Column>,
+    columns: Vec<MatrixColumn>,
 }
 
 impl MatrixTable {
-    pub(crate) fn push(&mut self, column: Column) {
+    pub(crate) fn push(&mut self, column: MatrixColumn) {
         self.columns.push(column);
     }
 
     pub(crate) fn has_failures(&self) -> bool {
-        let failed = |column: &Column| {
+        let failed = |column: &MatrixColumn| {
             column.rows.is_none() || column.times.iter().any(|(_, time)| time.is_none())
         };
         self.columns.iter().any(failed)

@@ -8,7 +8,7 @@ use anyhow::Result;
 use futures::future::join_all;
 use mysql_async::Conn;
 
-use crate::faults::{ClockOwner, Fault};
+use crate::faults::{ClockOwner, RoundFault};
 use crate::rounds_lab::{ETCD_MEMBERS, NODES, RoundsLab};
 
 mod memory;
@@ -67,25 +67,25 @@ impl LabConditions {
     ///
     /// # Errors
     /// If the machine refuses; never because a node is in no state to fail in this way.
-    pub(crate) async fn apply(&mut self, lab: &RoundsLab, fault: &Fault) -> Result<()> {
+    pub(crate) async fn apply(&mut self, lab: &RoundsLab, fault: &RoundFault) -> Result<()> {
         match fault {
-            Fault::Kill(nodes) => self.kill(lab, nodes).await?,
-            Fault::Pause(node) => {
+            RoundFault::Kill(nodes) => self.kill(lab, nodes).await?,
+            RoundFault::Pause(node) => {
                 if !self.nodes[*node].down && lab.node(*node).pause().is_ok() {
                     self.nodes[*node].paused = true;
                 }
             }
-            Fault::PauseServer(node) => {
+            RoundFault::PauseServer(node) => {
                 if !self.nodes[*node].down && lab.node(*node).pause_server(true).is_ok() {
                     self.nodes[*node].paused = true;
                 }
             }
-            Fault::PauseAgent(node) => {
+            RoundFault::PauseAgent(node) => {
                 if !self.nodes[*node].down && lab.node(*node).pause_agent(true).is_ok() {
                     self.nodes[*node].agent_paused = true;
                 }
             }
-            Fault::Isolate(nodes) => {
+            RoundFault::Isolate(nodes) => {
                 let able = |node: &&usize| !self.nodes[**node].down && !self.nodes[**node].paused;
                 let able: Vec<usize> = nodes.iter().filter(able).copied().collect();
                 let orders = able.iter().map(|node| lab.node(*node).isolate(true));
@@ -94,31 +94,37 @@ impl LabConditions {
                     self.nodes[*node].isolated = done.is_ok();
                 }
             }
-            Fault::Etcd(member) => lab.nodes.etcd().member(member + 1).kill(),
-            Fault::EtcdQuorum(spared) => {
+            RoundFault::Etcd(member) => lab.nodes.etcd().member(member + 1).kill(),
+            RoundFault::EtcdQuorum(spared) => {
                 for member in (0..ETCD_MEMBERS).filter(|member| member != spared) {
                     lab.nodes.etcd().member(member + 1).kill();
                 }
             }
-            Fault::Console(console) => lab.consoles[*console].kill(),
-            Fault::Clock(owner, seconds) => self.set_clock(lab, *owner, *seconds)?,
-            Fault::Partition(_) | Fault::PartitionAll | Fault::Unplug(_) | Fault::Hide(..) => {
+            RoundFault::Console(console) => lab.consoles[*console].kill(),
+            RoundFault::Clock(owner, seconds) => self.set_clock(lab, *owner, *seconds)?,
+            RoundFault::Partition(_)
+            | RoundFault::PartitionAll
+            | RoundFault::Unplug(_)
+            | RoundFault::Hide(..) => {
                 self.apply_network_fault(lab, fault).await?;
             }
-            Fault::Lock(node) => self.lock(lab, *node).await,
-            Fault::Fill(node) => self.fill(lab, *node).await,
-            Fault::Weights(weights) => self.set_weights(lab, *weights).await,
-            Fault::Arbitrator => self.start_arbitrator(lab)?,
-            Fault::KillArbitrator => drop(self.arbitrator.take()),
-            Fault::SaveEtcd | Fault::EmptyEtcd | Fault::RestoreEtcd | Fault::DeleteState => {
+            RoundFault::Lock(node) => self.lock(lab, *node).await,
+            RoundFault::Fill(node) => self.fill(lab, *node).await,
+            RoundFault::Weights(weights) => self.set_weights(lab, *weights).await,
+            RoundFault::Arbitrator => self.start_arbitrator(lab)?,
+            RoundFault::KillArbitrator => drop(self.arbitrator.take()),
+            RoundFault::SaveEtcd
+            | RoundFault::EmptyEtcd
+            | RoundFault::RestoreEtcd
+            | RoundFault::DeleteState => {
                 self.apply_memory_fault(lab, fault).await?;
             }
-            Fault::SaveData(_)
-            | Fault::Rewind(_)
-            | Fault::Replace(_)
-            | Fault::Ahead(_)
-            | Fault::InterruptTransfer(..)
-            | Fault::FullDisk(_) => anyhow::bail!("{fault} takes several steps"),
+            RoundFault::SaveData(_)
+            | RoundFault::Rewind(_)
+            | RoundFault::Replace(_)
+            | RoundFault::Ahead(_)
+            | RoundFault::InterruptTransfer(..)
+            | RoundFault::FullDisk(_) => anyhow::bail!("{fault} takes several steps"),
         }
         Ok(())
     }

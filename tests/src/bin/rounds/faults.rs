@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Something that fails. Nodes, members and consoles are counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum RoundFault {
     /// Containers are killed, with agent and server.
     Kill(Vec<usize>),
     /// A container is paused: it keeps its connections and answers nothing.
@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     EtcdQuorum(usize),
     /// A replica of the console is killed.
     Console(usize),
-    /// The data of a node are copied, for [`Fault::Rewind`]; the node is restarted for that.
+    /// The data of a node are copied, for [`RoundFault::Rewind`]; the node is restarted for that.
     SaveData(usize),
     /// A node gets an older copy of its data, as from a restored volume.
     Rewind(usize),
@@ -48,7 +48,7 @@ pub(crate) enum Fault {
     Arbitrator,
     /// The arbitrator is killed.
     KillArbitrator,
-    /// A backup of etcd is made, for [`Fault::RestoreEtcd`].
+    /// A backup of etcd is made, for [`RoundFault::RestoreEtcd`].
     SaveEtcd,
     /// etcd loses everything.
     EmptyEtcd,
@@ -82,7 +82,7 @@ pub(crate) enum TransferEnd {
     Joiner,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RoundFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |nodes: &[usize]| {
             let names: Vec<String> = nodes.iter().map(|node| format!("n{}", node + 1)).collect();

@@ -14,7 +14,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::conditions::LabConditions;
-use crate::faults::{Disturbance, Fault};
+use crate::faults::{Disturbance, RoundFault};
 use crate::journal::{FailureJournals, RoundJournal};
 use crate::kind::{RoundKind, RoundName};
 use crate::operators::EndedAction;
@@ -151,7 +151,7 @@ impl<'s> Round<'s> {
         })
     }
 
-    async fn run(&mut self, faults: &[(Duration, Fault)]) -> Result<RowCounts> {
+    async fn run(&mut self, faults: &[(Duration, RoundFault)]) -> Result<RowCounts> {
         eventually("everything to be well at first", WRITING, async || {
             self.observer.ensure_all_synced(NODES)?;
             let rows = self.load.acknowledged();

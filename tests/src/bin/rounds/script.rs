@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
-use crate::faults::{ClockOwner, Disturbance, Fault, TransferEnd};
+use crate::faults::{ClockOwner, Disturbance, RoundFault, TransferEnd};
 use crate::kind::{RoundKind, RoundName};
 use crate::rounds_lab::{CONSOLES, ETCD_MEMBERS, NODES};
 
@@ -16,7 +16,7 @@ const LONGEST_PAUSE: u64 = 2_500;
 /// The script of a round.
 pub(crate) struct RoundScript {
     /// The faults, each after a pause.
-    pub(crate) faults: Vec<(Duration, Fault)>,
+    pub(crate) faults: Vec<(Duration, RoundFault)>,
     /// For each action in turn: the disturbance between request and approval, and the one after the approval.
     pub(crate) disturbances: Vec<(Disturbance, Disturbance)>,
     /// Settles what depends on how things go.
@@ -65,21 +65,21 @@ fn random_pause(random: &mut StdRng) -> Duration {
     Duration::from_millis(random.random_range(0..LONGEST_PAUSE))
 }
 
-fn random_faults(random: &mut StdRng, count: usize, network: bool) -> Vec<(Duration, Fault)> {
+fn random_faults(random: &mut StdRng, count: usize, network: bool) -> Vec<(Duration, RoundFault)> {
     let faults = (0..count).map(|_| (random_pause(random), random_fault(random, network)));
     faults.collect()
 }
 
 /// The faults of a round that is about one thing: it, what makes it matter, and some others.
-fn faults_of_kind(kind: RoundKind, random: &mut StdRng, network: bool) -> Vec<Fault> {
+fn faults_of_kind(kind: RoundKind, random: &mut StdRng, network: bool) -> Vec<RoundFault> {
     let mut nodes: Vec<usize> = (0..NODES).collect();
     nodes.shuffle(random);
     let (one, two, three) = (nodes[0], nodes[1], nodes[2]);
     // After these, node one is alone, at least among what the console sees.
     let outage = match random.random_range(0..if network { 4 } else { 2 }) {
-        0 | 1 => Fault::Kill(vec![two, three]),
-        2 => Fault::Unplug(vec![two, three]),
-        _ => Fault::Partition(one),
+        0 | 1 => RoundFault::Kill(vec![two, three]),
+        2 => RoundFault::Unplug(vec![two, three]),
+        _ => RoundFault::Partition(one),
     };
     let (mut first, mut shuffled) = (Vec::new(), Vec::new());
     let mut others = random.random_range(0..=1);
@@ -87,45 +87,49 @@ fn faults_of_kind(kind: RoundKind, random: &mut StdRng, network: bool) -> Vec<Fa
         RoundKind::Mixed => others = 3,
         RoundKind::Identity => {
             if random.random_bool(0.5) {
-                first.push(Fault::SaveData(one));
-                shuffled.push(Fault::Rewind(one));
+                first.push(RoundFault::SaveData(one));
+                shuffled.push(RoundFault::Rewind(one));
             } else {
-                shuffled.push(Fault::Replace(one));
+                shuffled.push(RoundFault::Replace(one));
             }
             shuffled.push(identity_outage(random, &nodes));
         }
-        RoundKind::Ahead => first.push(Fault::Ahead(one)),
+        RoundKind::Ahead => first.push(RoundFault::Ahead(one)),
         RoundKind::Pause => {
             let paused = *nodes.choose(random).unwrap_or(&one);
             shuffled.push(match random.random_range(0..3) {
-                0 => Fault::PauseAgent(paused),
-                1 => Fault::PauseServer(paused),
-                _ => Fault::PauseServer(two),
+                0 => RoundFault::PauseAgent(paused),
+                1 => RoundFault::PauseServer(paused),
+                _ => RoundFault::PauseServer(two),
             });
             shuffled.push(outage);
         }
-        RoundKind::Lock => first.extend([Fault::Lock(one), outage]),
-        RoundKind::Connections => first.extend([Fault::Fill(one), outage]),
+        RoundKind::Lock => first.extend([RoundFault::Lock(one), outage]),
+        RoundKind::Connections => first.extend([RoundFault::Fill(one), outage]),
         RoundKind::Weights => {
             let mut weights: [u8; NODES] = std::array::from_fn(|_| random.random_range(0..=3));
             weights[one] = weights[one].max(1);
-            first.push(Fault::Weights(weights));
+            first.push(RoundFault::Weights(weights));
             shuffled.push(outage);
             others += 1;
         }
         RoundKind::Arbitrator => {
-            first.push(Fault::Arbitrator);
+            first.push(RoundFault::Arbitrator);
             shuffled.push(outage);
             if random.random_bool(0.4) {
-                shuffled.push(Fault::KillArbitrator);
+                shuffled.push(RoundFault::KillArbitrator);
             }
         }
         RoundKind::Memory => {
-            first.push(Fault::SaveEtcd);
-            let lost = [Fault::EmptyEtcd, Fault::RestoreEtcd, Fault::DeleteState];
+            first.push(RoundFault::SaveEtcd);
+            let lost = [
+                RoundFault::EmptyEtcd,
+                RoundFault::RestoreEtcd,
+                RoundFault::DeleteState,
+            ];
             shuffled.extend(lost.choose(random).cloned());
             shuffled.push(match random.random_range(0..3) {
-                0 => Fault::Kill(nodes.clone()),
+                0 => RoundFault::Kill(nodes.clone()),
                 1 => outage,
                 _ => random_fault(random, network),
             });
@@ -133,16 +137,16 @@ fn faults_of_kind(kind: RoundKind, random: &mut StdRng, network: bool) -> Vec<Fa
         RoundKind::Clock => {
             shuffled.extend((0..=others).map(|_| random_clock(random)));
             shuffled.push(match random.random_range(0..2) {
-                0 => Fault::Kill(nodes.clone()),
+                0 => RoundFault::Kill(nodes.clone()),
                 _ => outage,
             });
         }
         RoundKind::Transfer => {
             let victims = [TransferEnd::Donor, TransferEnd::Joiner];
             let victim = *victims.choose(random).unwrap_or(&TransferEnd::Donor);
-            first.push(Fault::InterruptTransfer(one, victim));
+            first.push(RoundFault::InterruptTransfer(one, victim));
         }
-        RoundKind::Disk => first.push(Fault::FullDisk(one)),
+        RoundKind::Disk => first.push(RoundFault::FullDisk(one)),
     }
     shuffled.extend((0..others).map(|_| random_fault(random, network)));
     shuffled.shuffle(random);
@@ -151,42 +155,42 @@ fn faults_of_kind(kind: RoundKind, random: &mut StdRng, network: bool) -> Vec<Fa
 }
 
 /// Nodes that fail beside the one with other data.
-fn identity_outage(random: &mut StdRng, nodes: &[usize]) -> Fault {
+fn identity_outage(random: &mut StdRng, nodes: &[usize]) -> RoundFault {
     match random.random_range(0..3) {
-        0 => Fault::Kill(vec![nodes[1]]),
-        1 => Fault::Kill(vec![nodes[1], nodes[2]]),
-        _ => Fault::Kill(nodes.to_vec()),
+        0 => RoundFault::Kill(vec![nodes[1]]),
+        1 => RoundFault::Kill(vec![nodes[1], nodes[2]]),
+        _ => RoundFault::Kill(nodes.to_vec()),
     }
 }
 
-fn random_clock(random: &mut StdRng) -> Fault {
+fn random_clock(random: &mut StdRng) -> RoundFault {
     let owner = match random.random_range(0..NODES + CONSOLES) {
         node if node < NODES => ClockOwner::Node(node),
         console => ClockOwner::Console(console - NODES),
     };
     let offsets = [-3_600, -90, 90, 3_600];
-    Fault::Clock(owner, *offsets.choose(random).unwrap_or(&90))
+    RoundFault::Clock(owner, *offsets.choose(random).unwrap_or(&90))
 }
 
-fn random_fault(random: &mut StdRng, network: bool) -> Fault {
+fn random_fault(random: &mut StdRng, network: bool) -> RoundFault {
     let mut nodes: Vec<usize> = (0..NODES).collect();
     nodes.shuffle(random);
     let (one, two) = (nodes[0], nodes[1]);
     match random.random_range(0..if network { 100 } else { 62 }) {
-        0..10 => Fault::Kill(vec![one]),
-        10..20 => Fault::Kill(vec![one, two]),
-        20..26 => Fault::Kill((0..NODES).collect()),
-        26..34 => Fault::Pause(one),
-        34..40 => Fault::Isolate(vec![one]),
-        40..46 => Fault::Isolate((0..NODES).collect()),
-        46..52 => Fault::Etcd(random.random_range(0..ETCD_MEMBERS)),
-        52..55 => Fault::EtcdQuorum(random.random_range(0..ETCD_MEMBERS)),
-        55..62 => Fault::Console(random.random_range(0..CONSOLES)),
-        62..72 => Fault::Partition(one),
-        72..78 => Fault::PartitionAll,
-        78..85 => Fault::Unplug(vec![one]),
-        85..93 => Fault::Unplug(vec![one, two]),
-        _ => Fault::Hide(one, two),
+        0..10 => RoundFault::Kill(vec![one]),
+        10..20 => RoundFault::Kill(vec![one, two]),
+        20..26 => RoundFault::Kill((0..NODES).collect()),
+        26..34 => RoundFault::Pause(one),
+        34..40 => RoundFault::Isolate(vec![one]),
+        40..46 => RoundFault::Isolate((0..NODES).collect()),
+        46..52 => RoundFault::Etcd(random.random_range(0..ETCD_MEMBERS)),
+        52..55 => RoundFault::EtcdQuorum(random.random_range(0..ETCD_MEMBERS)),
+        55..62 => RoundFault::Console(random.random_range(0..CONSOLES)),
+        62..72 => RoundFault::Partition(one),
+        72..78 => RoundFault::PartitionAll,
+        78..85 => RoundFault::Unplug(vec![one]),
+        85..93 => RoundFault::Unplug(vec![one, two]),
+        _ => RoundFault::Hide(one, two),
     }
 }
 
@@ -213,10 +217,13 @@ mod tests {
         RoundScript::draw(RoundName { kind, seed }, network)
     }
 
-    fn cuts_network(fault: &Fault) -> bool {
+    fn cuts_network(fault: &RoundFault) -> bool {
         matches!(
             fault,
-            Fault::Partition(_) | Fault::PartitionAll | Fault::Unplug(_) | Fault::Hide(..)
+            RoundFault::Partition(_)
+                | RoundFault::PartitionAll
+                | RoundFault::Unplug(_)
+                | RoundFault::Hide(..)
         )
     }
 

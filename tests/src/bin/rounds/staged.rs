@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::faults::{Fault, TransferEnd};
+use crate::faults::{RoundFault, TransferEnd};
 use crate::round::Round;
 use crate::rounds_lab::NODES;
 
@@ -24,15 +24,15 @@ impl Round<'_> {
     ///
     /// # Errors
     /// If the machine refuses.
-    pub(crate) async fn inflict(&mut self, fault: &Fault) -> Result<()> {
+    pub(crate) async fn inflict(&mut self, fault: &RoundFault) -> Result<()> {
         self.journal.note(fault.to_string());
         match fault {
-            Fault::SaveData(node) => self.save_data(*node).await,
-            Fault::Rewind(node) => self.rewind(*node).await,
-            Fault::Replace(node) => self.replace(*node).await,
-            Fault::Ahead(node) => self.leave_ahead(*node).await,
-            Fault::InterruptTransfer(node, end) => self.interrupt_transfer(*node, *end).await,
-            Fault::FullDisk(node) => self.fill_disk(*node).await,
+            RoundFault::SaveData(node) => self.save_data(*node).await,
+            RoundFault::Rewind(node) => self.rewind(*node).await,
+            RoundFault::Replace(node) => self.replace(*node).await,
+            RoundFault::Ahead(node) => self.leave_ahead(*node).await,
+            RoundFault::InterruptTransfer(node, end) => self.interrupt_transfer(*node, *end).await,
+            RoundFault::FullDisk(node) => self.fill_disk(*node).await,
             _ => self.conditions.apply(self.lab, fault).await,
         }
     }

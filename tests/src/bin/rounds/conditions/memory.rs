@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::LabConditions;
-use crate::faults::Fault;
+use crate::faults::RoundFault;
 use crate::rounds_lab::RoundsLab;
 
 /// What the consoles lost.
@@ -21,11 +21,11 @@ impl LabConditions {
     pub(super) async fn apply_memory_fault(
         &mut self,
         lab: &RoundsLab,
-        fault: &Fault,
+        fault: &RoundFault,
     ) -> Result<()> {
         let etcd = lab.nodes.etcd();
         match fault {
-            Fault::SaveEtcd => {
+            RoundFault::SaveEtcd => {
                 let file = backup(lab);
                 // Of an earlier round.
                 if file.exists() {
@@ -33,16 +33,16 @@ impl LabConditions {
                 }
                 etcd.save_snapshot(&file).await?;
             }
-            Fault::EmptyEtcd => {
+            RoundFault::EmptyEtcd => {
                 etcd.empty().await?;
                 self.lost_memory = Some(LostMemory::Everything);
             }
-            Fault::RestoreEtcd => {
+            RoundFault::RestoreEtcd => {
                 etcd.restore_snapshot(&backup(lab)).await?;
                 self.lost_memory = Some(LostMemory::SinceBackup);
             }
             // Without a quorum nothing can be deleted either.
-            Fault::DeleteState if lab.delete_state().await.is_ok() => {
+            RoundFault::DeleteState if lab.delete_state().await.is_ok() => {
                 self.lost_memory = Some(LostMemory::Everything);
             }
             _ => {}

@@ -3,37 +3,37 @@
 use anyhow::Result;
 
 use super::LabConditions;
-use crate::faults::Fault;
+use crate::faults::RoundFault;
 use crate::rounds_lab::{NODES, RoundsLab};
 
 impl LabConditions {
     pub(super) async fn apply_network_fault(
         &mut self,
         lab: &RoundsLab,
-        fault: &Fault,
+        fault: &RoundFault,
     ) -> Result<()> {
         let Some(network) = lab.nodes.network() else {
             return Ok(());
         };
         let address = |node: usize| lab.node(node).address();
         match fault {
-            Fault::Partition(one) => {
+            RoundFault::Partition(one) => {
                 for other in (0..NODES).filter(|other| other != one) {
                     network.cut(address(*one), address(other)).await?;
                 }
             }
-            Fault::PartitionAll => {
+            RoundFault::PartitionAll => {
                 for (one, other) in [(0, 1), (0, 2), (1, 2)] {
                     network.cut(address(one), address(other)).await?;
                 }
             }
-            Fault::Unplug(nodes) => {
+            RoundFault::Unplug(nodes) => {
                 for node in nodes {
                     network.unplug(address(*node)).await?;
                     self.nodes[*node].unplugged = true;
                 }
             }
-            Fault::Hide(one, other) => {
+            RoundFault::Hide(one, other) => {
                 for node in (0..NODES).filter(|node| node != one && node != other) {
                     network.cut(address(*one), address(node)).await?;
                     network.cut(address(*other), address(node)).await?;

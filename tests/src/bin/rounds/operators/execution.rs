@@ -11,7 +11,7 @@ use galera::recover::attestation::Attestation;
 use galera::recover::plan::Plan;
 
 use super::{PATIENCE, POLL_INTERVAL};
-use crate::faults::{Disturbance, Fault};
+use crate::faults::{Disturbance, RoundFault};
 use crate::promise::PlanPromise;
 use crate::round::Round;
 
@@ -211,10 +211,10 @@ impl Round<'_> {
     ) -> Result<()> {
         match disturbance {
             Disturbance::None => return Ok(()),
-            Disturbance::Console => self.inflict(&Fault::Console(console)).await?,
-            Disturbance::Etcd(member) => self.inflict(&Fault::Etcd(*member)).await?,
+            Disturbance::Console => self.inflict(&RoundFault::Console(console)).await?,
+            Disturbance::Etcd(member) => self.inflict(&RoundFault::Etcd(*member)).await?,
             Disturbance::EtcdQuorum(lost) => {
-                self.inflict(&Fault::EtcdQuorum(0)).await?;
+                self.inflict(&RoundFault::EtcdQuorum(0)).await?;
                 tokio::time::sleep(*lost).await;
                 self.repair_etcd().await?;
             }
@@ -233,9 +233,9 @@ impl Round<'_> {
                     return Ok(());
                 };
                 let fault = if self.lab.node(node).servers().is_empty() {
-                    Fault::PauseAgent(node)
+                    RoundFault::PauseAgent(node)
                 } else {
-                    Fault::PauseServer(node)
+                    RoundFault::PauseServer(node)
                 };
                 self.inflict(&fault).await?;
                 self.resumes.push((Instant::now() + *paused, node));

@@ -7,7 +7,7 @@ use galera::view::{ClusterView, ReasonCode};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use crate::faults::Fault;
+use crate::faults::RoundFault;
 use crate::round::Round;
 
 impl Round<'_> {
@@ -58,13 +58,13 @@ impl Round<'_> {
         down.shuffle(&mut self.random);
         if let Some(node) = paused.first().copied() {
             if self.random.random_bool(0.5) {
-                return self.inflict(&Fault::Kill(vec![node])).await;
+                return self.inflict(&RoundFault::Kill(vec![node])).await;
             }
             self.journal.note(format!("resume n{}", node + 1));
             self.conditions.resume(self.lab, node);
         } else if let Some(node) = self.unplugged_primary() {
             // Its clients are beside it: it only stops serving them without power.
-            return self.inflict(&Fault::Kill(vec![node])).await;
+            return self.inflict(&RoundFault::Kill(vec![node])).await;
         } else if !down.is_empty() {
             self.reconnect(&down).await?;
             let count = if self.random.random_bool(0.5) {
