@@ -3,7 +3,7 @@
 use acceptance::lab::homogeneous::CLUSTER;
 use anyhow::Result;
 use galera::recover::plan::{CheckCode, Plan};
-use galera::view::{ClusterView, ReasonCode};
+use galera::view::{ClusterStatus, ClusterView, ReasonCode};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -34,6 +34,9 @@ impl Round<'_> {
         let fails = |code: &CheckCode| {
             plan.is_some_and(|plan| plan.failing().any(|check| check.code == *code))
         };
+        if fails(&CheckCode::POSITIONS_KNOWN) && self.restart_servers_without_group().await? {
+            return Ok(());
+        }
         if fails(&CheckCode::MEMBERS_KNOWN) && !self.members_pinned {
             return self.pin_members().await;
         }
@@ -115,6 +118,30 @@ impl Round<'_> {
             }
         }
         Ok(ended)
+    }
+
+    /// Restarts the containers of servers that left their group for good, as after an exception of its protocol, and run on.
+    async fn restart_servers_without_group(&mut self) -> Result<bool> {
+        let Some(console) = self.any_console() else {
+            return Ok(false);
+        };
+        let Ok(view) = self.lab.team(console).operator.cluster(CLUSTER).await else {
+            return Ok(false);
+        };
+        let without = view
+            .nodes
+            .iter()
+            .filter(|node| node.cluster_status == Some(ClusterStatus::Disconnected));
+        let nodes: Vec<usize> = without
+            .filter_map(|node| self.lab.index_of(&node.id))
+            .collect();
+        for &node in &nodes {
+            self.journal
+                .note(format!("n{} is in no group: it is restarted", node + 1));
+            self.conditions.kill(self.lab, &[node]).await?;
+            self.start(node)?;
+        }
+        Ok(!nodes.is_empty())
     }
 
     fn frozen_nodes(&self, view: &ClusterView) -> Vec<usize> {
