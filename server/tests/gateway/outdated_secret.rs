@@ -137,7 +137,7 @@ async fn assert_works(fixture: &ActionFixture, before: &TestClient) {
     let same = at(console, before).get("/api/v1/session").await;
     assert_eq!(same.status, 200, "{}", same.text());
     let action = fixture.request(&fixture.operator).await;
-    let path = format!("/api/v1/actions/{}/cancel", action.id);
+    let path = format!("/api/v1/actions/{}/cancel", action.action.id);
     let cancelled = post(&fixture.operator, &path, &json!({})).await;
     assert_eq!(cancelled.status, 200, "{}", cancelled.text());
     assert_eq!(metric(console, "tampered_records").await, "0");
