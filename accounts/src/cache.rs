@@ -272,6 +272,10 @@ impl AccountCache {
 
     /// Creates the signing key unless another replica was faster; the watch delivers the one that was stored.
     async fn create_signing_key(&self, registry: &Registry) {
+        if registry.outdated_secret().is_some() {
+            // The key is there, sealed with a newer secret.
+            return;
+        }
         let created = match serde_json::to_vec(&SigningKeyRecord::generate(now())) {
             Ok(value) => registry
                 .create(signing_key(&self.prefix), value, None)

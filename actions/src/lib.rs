@@ -154,6 +154,11 @@ pub enum ActionError {
          the approval; it retries automatically"
     )]
     NotWatchedLongEnough,
+    /// The settings of this replica lack what the plan needs; holds which, in a sentence.
+    #[error(
+        "this replica of the console cannot carry it out with its settings, another one may: {0}"
+    )]
+    OtherSettings(String),
 }
 
 impl ActionError {
@@ -166,7 +171,8 @@ impl ActionError {
             | Self::Contended
             | Self::Audit(_)
             | Self::RegistryUnreadable(_)
-            | Self::NotWatchedLongEnough => true,
+            | Self::NotWatchedLongEnough
+            | Self::OtherSettings(_) => true,
             Self::Refused(_)
             | Self::UnknownAction(_)
             | Self::AlreadyOpen(_)

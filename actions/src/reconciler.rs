@@ -32,6 +32,10 @@ pub(super) async fn run(context: Arc<ActionContext>) {
             () = context.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        if context.registry.outdated_secret().is_some() {
+            // Until a restart this replica can record nothing.
+            return;
+        }
         let snapshot = context.cache.snapshot();
         let open: Vec<PublishedAction> = snapshot.open().cloned().collect();
         context.attempts.retain_open(|id| {

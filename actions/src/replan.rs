@@ -1,13 +1,16 @@
 //! Recomputes the plan before anything is done: what was approved must still hold (I16).
 //!
-//! Three differences say nothing about the cluster, so they do not supersede the action: etcd could not be read, a node is
-//! in a state that it leaves within seconds, or this replica has not observed the nodes long enough.
+//! Four differences say nothing about the cluster, so they do not supersede the action: etcd could not be read, a node is in a
+//! state that it leaves within seconds, this replica has not observed the nodes long enough, or its settings lack what the
+//! replica had that made the plan.
 
 use std::time::Duration;
 
 use console_core::clock::now;
 use galera::recover::cleanup::RegistryReading;
-use galera::recover::plan::{Plan, PlanComparison, PlanStep};
+use galera::recover::plan::{
+    CheckCode, CheckStatus, EvidenceSource, Plan, PlanCheck, PlanComparison, PlanStep,
+};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
@@ -36,6 +39,10 @@ impl Executor {
                 return Err(ActionError::RegistryUnreadable(reason.to_owned()));
             }
             let plan = inputs.plan(&self.context.settings, action.kind, &action.attestations);
+            let missing = missing_setting(&action.plan, &plan);
+            if let Some(missing) = missing.filter(|_| !action.may_have_acted()) {
+                return Err(ActionError::OtherSettings(missing));
+            }
             match plan.compare_with_approved(&action.plan) {
                 PlanComparison::ShortLivedState if Instant::now() < until => {
                     self.context.show_node_wait(&action.id, &plan);
@@ -83,6 +90,30 @@ impl Executor {
         let end = deadline.or(action.expires_at);
         end.map_or(Duration::ZERO, |end| now().age(end))
     }
+}
+
+/// What the settings of the replica that computed the plan lack, in a sentence, of what those of the replica that made the
+/// `approved` one had: the recovery account, or the order key.
+fn missing_setting(approved: &Plan, computed: &Plan) -> Option<String> {
+    let check_of = |plan: &Plan, code: &CheckCode| {
+        let mut checks = plan.checks.iter();
+        checks.find(|check| check.code == *code).cloned()
+    };
+    let own_facts = |check: &PlanCheck| -> Vec<String> {
+        let facts = check.evidence.iter();
+        let own = facts.filter(|fact| fact.source == EvidenceSource::Console);
+        own.map(|fact| fact.value.clone()).collect()
+    };
+    let differs = |code: &CheckCode| {
+        let (before, now) = (check_of(approved, code)?, check_of(computed, code)?);
+        let lacks = before.status == CheckStatus::Pass && now.status == CheckStatus::Fail;
+        // Without evidence the check rests on settings only.
+        let is_own = now.evidence.is_empty() || own_facts(&before) != own_facts(&now);
+        (lacks && is_own).then_some(now.message)
+    };
+    [CheckCode::SQL_ACCOUNT, CheckCode::ORDER_ACCEPTED]
+        .iter()
+        .find_map(differs)
 }
 
 /// Whether the key that `step` removes is absent or has another revision.

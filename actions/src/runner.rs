@@ -162,6 +162,10 @@ impl Executor {
         self.reload().await?;
         let (replica, fence) = (self.context.settings.replica.clone(), self.lock.fence);
         if self.stored.action.state == ActionState::Executing {
+            if !self.stored.action.may_have_acted() {
+                // Left to a replica whose settings permit it.
+                self.replan().await?;
+            }
             let take_over = ActionEvent::TakeOver {
                 replica: &replica,
                 fence,
@@ -225,6 +229,10 @@ impl Executor {
                 Ok(false) => return Ok(()),
                 Err(ExecutorError::Failed(ActionError::Contended)) if !self.lock.is_lost() => {
                     self.reload().await?;
+                }
+                // It can record nothing more: the lock is left to a replica that can.
+                Err(error) if self.context.registry.outdated_secret().is_some() => {
+                    return Err(error);
                 }
                 Err(ExecutorError::Failed(error))
                     if error.is_transient() && !self.lock.is_lost() =>

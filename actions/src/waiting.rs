@@ -41,6 +41,13 @@ fn wait_for(error: &ActionError, lock_ttl: Duration) -> Option<ActionWait> {
              unchanged since the approval."
                 .to_owned(),
         ),
+        ActionError::OtherSettings(missing) => (
+            "other_settings",
+            format!(
+                "This replica of the console cannot carry it out with its settings; another one begins, if its settings permit it. \
+                 Give all replicas the same settings. {missing}"
+            ),
+        ),
         ActionError::UnknownCluster => (
             "unknown_cluster",
             "This replica of the console has just started and has not found the cluster yet. If that lasts, check that it \

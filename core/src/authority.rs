@@ -4,6 +4,8 @@
 //! (migrated) only while there is no authority record, no sealed record and no local note of an earlier migration: later,
 //! a plain record is one that was put there by another program.
 
+mod secrets_in_turn;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -98,6 +100,9 @@ struct AuthorityRecord {
     since: Timestamp,
     /// The secret with which that began.
     kid: String,
+    /// The secrets that sealed records in turn, oldest first. The last one is in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<String>,
     /// While plain records are being sealed: the etcd revision up to which they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     migrating_up_to: Option<i64>,
@@ -191,6 +196,7 @@ impl RecordAuthority {
     /// # Errors
     /// [`AuthorityError`].
     pub async fn establish(&self) -> Result<(), AuthorityError> {
+        self.registry.check_secret().await?;
         let key = keyspace::authority(&self.state_prefix);
         for _ in 0..ATTEMPTS {
             let stored = self.registry.unsealed().get(key.as_str()).await?;
@@ -201,7 +207,8 @@ impl RecordAuthority {
                 continue;
             };
             let kid = sealed_with(&stored.value);
-            if !kid.as_ref().is_some_and(|kid| self.secrets.contains(kid)) {
+            let Some(kid) = kid.filter(|kid| self.secrets.contains(kid)) else {
+                self.refuse_if_followed().await?;
                 // Also a forged record has this effect, unless others prove that the secret is the right one.
                 let found = survey(&self.registry, &self.state_prefix).await?;
                 if !found.sealed.is_empty() {
@@ -211,7 +218,7 @@ impl RecordAuthority {
                     "The authority record {key} in etcd was changed outside the console"
                 );
                 return Ok(());
-            }
+            };
             let (record, revision) = match self.registry.get(key.as_str()).await {
                 Ok(Some(entry)) => (
                     serde_json::from_slice(&entry.value).ok(),
@@ -223,6 +230,11 @@ impl RecordAuthority {
                 Err(error) => return Err(error.into()),
             };
             let record: Option<AuthorityRecord> = record;
+            if let Some(record) = &record
+                && self.follow_secret(&key, record, &kid, revision).await?
+            {
+                continue;
+            }
             match record {
                 Some(record) if record.migrating_up_to.is_some() => {
                     if self.migrate(&key, record, revision).await? {
@@ -250,6 +262,7 @@ impl RecordAuthority {
         if found.sealed.is_empty() {
             return Ok(());
         }
+        self.registry.check_secret().await?;
         self.check_secret(&found).await
     }
 
@@ -276,6 +289,7 @@ impl RecordAuthority {
         let record = AuthorityRecord {
             since: now(),
             kid: self.secrets.newest().kid().to_owned(),
+            secrets: vec![self.secrets.newest().kid().to_owned()],
             migrating_up_to: migrates.then_some(found.revision),
             scope: SEALING_SCOPE,
             former_scope: 0,

@@ -15,7 +15,8 @@ pub use history::{HistoryKeys, LiveKey};
 pub use notify::NotifyKeys;
 pub use protection::{
     RecordProtection, SEALING_SCOPE, acknowledgement, authority, log_entry_prefixes,
-    protected_prefixes, protection, sealed_since_scope, state_format,
+    protected_prefixes, protection, sealed_since_scope, secret_succession, secret_successions,
+    state_format,
 };
 pub use status_pages::StatusPageKeys;
 
@@ -143,6 +144,7 @@ mod tests {
             (authority(PREFIX), "authority"),
             (acknowledgement(PREFIX), "acknowledgement"),
             (state_format(PREFIX), "format"),
+            (secret_succession(PREFIX, "0a1b"), "successions/{kid}"),
             (leader(PREFIX), "leader"),
             (audit_head(PREFIX), "audit/head"),
             (audit_cut(PREFIX), "audit/cut"),

@@ -45,8 +45,8 @@ impl Term {
 /// This replica's term while it leads; notifies when a term begins or ends.
 pub type Leadership = watch::Receiver<Option<Arc<Term>>>;
 
-/// Campaigns under `state_prefix` as `replica`. The returned task runs until
-/// `shutdown` and then resigns.
+/// Campaigns under `state_prefix` as `replica`. The returned task runs until `shutdown`; it resigns then, or when the state
+/// secret of `registry` is proven to be older than the one in use.
 pub fn campaign(
     registry: Registry,
     state_prefix: &str,
@@ -78,6 +78,8 @@ impl Candidate {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                // What it cannot write is left to another replica.
+                () = wait_until_outdated(&self.registry) => break,
                 event = events.next() => match event {
                     Some(event) => vacant = self.is_vacant(event).unwrap_or(vacant),
                     None => break,
@@ -102,6 +104,7 @@ impl Candidate {
         {
             tracing::debug!(%error, "Could not resign; leadership will expire with its lease: {error}");
         }
+        shutdown.cancelled().await;
     }
 
     fn step_down(&self) {
@@ -187,6 +190,15 @@ impl KeyMirror for LeaderKeyMirror<'_> {
             self.vacant = Some(true);
         }
     }
+}
+
+/// Waits until the state secret of this process is proven to be older than the one in use.
+async fn wait_until_outdated(registry: &Registry) {
+    let Some(mut outdated) = registry.watch_outdated_secret() else {
+        return std::future::pending().await;
+    };
+    // It ends with the registry, which the caller holds.
+    let _ = outdated.wait_for(Option::is_some).await;
 }
 
 /// Waits for the loss of the lease; forever when there is none.

@@ -6,13 +6,17 @@
 
 mod envelope;
 mod file;
+mod succession;
 
 use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::{aead, hkdf, hmac};
 use galera::record::audit::{EntryAuthenticator, EntrySeal, SealVerdict};
-use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, Registry, SealTag, SealedRecord};
+use registry::{
+    Error, OpenedRecord, OutdatedSecret, RecordSealer, RecordToSeal, Registry, RegistryEntry,
+    SealTag, SealedRecord,
+};
 
 use crate::keyspace::{RecordProtection, protection};
 use envelope::{SealEnvelope, SealedContent};
@@ -40,6 +44,7 @@ pub struct StateSecret {
     deliveries: hmac::Key,
     log_entries: hmac::Key,
     approval_links: hmac::Key,
+    successions: hmac::Key,
     exports: [u8; 32],
 }
 
@@ -87,6 +92,7 @@ impl StateSecret {
         let deliveries: [u8; 32] = derive(&secret, b"authentication of deliveries")?;
         let log_entries: [u8; 32] = derive(&secret, b"authentication of log entries")?;
         let approval_links: [u8; 32] = derive(&secret, b"authentication of approval links")?;
+        let successions: [u8; 32] = derive(&secret, b"authentication of successions")?;
         Ok(Self {
             kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
             authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
@@ -96,6 +102,7 @@ impl StateSecret {
             deliveries: hmac::Key::new(hmac::HMAC_SHA256, &deliveries),
             log_entries: hmac::Key::new(hmac::HMAC_SHA256, &log_entries),
             approval_links: hmac::Key::new(hmac::HMAC_SHA256, &approval_links),
+            successions: hmac::Key::new(hmac::HMAC_SHA256, &successions),
             exports: derive(&secret, b"encryption of exports")?,
         })
     }
@@ -167,10 +174,14 @@ impl StateSecrets {
         self.find(kid).is_some()
     }
 
+    pub(crate) fn iter_kids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(StateSecret::kid)
+    }
+
     /// The names of the secrets, newest first.
     #[must_use]
     pub fn kids(&self) -> String {
-        let kids: Vec<&str> = self.0.iter().map(StateSecret::kid).collect();
+        let kids: Vec<&str> = self.iter_kids().collect();
         kids.join(", ")
     }
 
@@ -423,6 +434,18 @@ impl RecordSealer for StateSecretSealer {
             tag: seal_tag(&envelope.tag),
             current: envelope.kid == self.secrets.newest().kid,
         })
+    }
+
+    fn lacks_secret_of(&self, value: &[u8]) -> bool {
+        sealed_with(value).is_some_and(|kid| !self.secrets.contains(&kid))
+    }
+
+    fn succession_keys(&self) -> Vec<Vec<u8>> {
+        self.secrets.succession_keys(&self.state_prefix)
+    }
+
+    fn outdated_by(&self, notes: &[RegistryEntry]) -> Option<OutdatedSecret> {
+        self.secrets.outdated_by(&self.state_prefix, notes)
     }
 }
 

@@ -102,6 +102,16 @@ pub enum Error {
         /// Why it is not genuine.
         reason: String,
     },
+    /// Records are sealed with a secret that followed the newest one of this process, which must not replace them.
+    #[error(
+        "the state secret file is older than the one in use: it has {given}, and records in etcd are sealed with the state secret {needed}, which followed it; copy the file of the other replicas and restart"
+    )]
+    OutdatedSecret {
+        /// The names of the secrets that this process has.
+        given: String,
+        /// The name of the missing one.
+        needed: String,
+    },
     /// Settings or a request that can never work.
     #[error("{0}")]
     Invalid(String),
@@ -156,6 +166,7 @@ impl Error {
             Self::LeaseGone { .. } => "lease_gone",
             Self::Compacted { .. } => "compacted",
             Self::Tampered { .. } => "tampered",
+            Self::OutdatedSecret { .. } => "outdated_secret",
             Self::Invalid(_) => "invalid",
             Self::TlsFile(_) => "tls_file",
         }

@@ -46,8 +46,8 @@ pub use permission::{KeyAccess, KeyPermission};
 pub use read::MemberStatus;
 pub use revisions::EtcdRestore;
 pub use sealing::{
-    OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord, SeenRecord, SeenRecords,
-    TamperCause, TamperedRecord, TamperedRecords,
+    OpenedRecord, OutdatedSecret, RecordSealer, RecordToSeal, SealTag, SealedRecord, SeenRecord,
+    SeenRecords, TamperCause, TamperedRecord, TamperedRecords,
 };
 pub use secret::Secret;
 pub use settings::EtcdSettings;

@@ -11,6 +11,7 @@
 mod known;
 mod prepare;
 mod seen;
+mod succession;
 mod tampering;
 mod values;
 
@@ -30,6 +31,7 @@ use crate::transact::{Transaction, TransactionOutcome};
 use crate::{Error, LeaseId, Registry, Result};
 use known::{KnownRecords, RecordJudgement};
 pub use seen::{SeenRecord, SeenRecords};
+pub use succession::OutdatedSecret;
 pub use tampering::{TamperCause, TamperedRecord, TamperedRecords};
 pub use values::{OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
 
@@ -47,6 +49,7 @@ pub(crate) struct Sealing {
     known: Mutex<KnownRecords>,
     revisions: Arc<StoreRevisions>,
     tampered: watch::Sender<Arc<TamperedRecords>>,
+    outdated: watch::Sender<Option<OutdatedSecret>>,
 }
 
 impl fmt::Debug for Sealing {
@@ -67,6 +70,7 @@ impl Registry {
                 known: Mutex::default(),
                 revisions: Arc::clone(&self.revisions),
                 tampered: watch::Sender::default(),
+                outdated: watch::Sender::default(),
             })),
             ..self
         }
@@ -277,6 +281,7 @@ impl Registry {
         sealing: &Sealing,
         batch: &[(&RegistryEntry, Option<&[u8]>)],
     ) -> Result<bool> {
+        sealing.refuse_if_outdated()?;
         let prepared = sealing.prepare_replacement(batch.iter().copied())?;
         let outcome = self.transact_stored(&prepared.transaction).await?;
         let committed = matches!(outcome, TransactionOutcome::Committed { .. });
@@ -304,6 +309,7 @@ impl Registry {
                 let (entry, revision) = self.get_stored(&key).await?;
                 sealing.learn(&key, entry.as_ref(), revision);
             }
+            self.check_secret_for(sealing, transaction).await?;
             let prepared = sealing.prepare(transaction)?;
             match self.transact_stored(&prepared.transaction).await? {
                 TransactionOutcome::Committed { revision } => {
@@ -347,7 +353,7 @@ impl Sealing {
     fn send_tampered(&self, known: &KnownRecords) {
         let tampered = TamperedRecords {
             restored: self.revisions.restored(),
-            ..known.tampered()
+            ..self.judged(known)
         };
         self.tampered.send_replace(Arc::new(tampered));
     }

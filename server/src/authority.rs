@@ -2,6 +2,7 @@
 //! console.
 
 mod earlier_state;
+mod outdated;
 mod reporter;
 mod seen;
 
@@ -107,6 +108,28 @@ impl SealedState {
             }),
             seen,
         })
+    }
+
+    /// The same records, sealed with the former secret while no console has begun to use the newest one; `registry` is the
+    /// connection that these were made of.
+    ///
+    /// # Errors
+    /// [`StateSecretError`].
+    pub async fn with_secret_in_use(self, registry: Registry) -> Result<Self, StateSecretError> {
+        let Some(authority) = &self.authority else {
+            return Ok(self);
+        };
+        let is_unused = authority.has_unused_secret().await;
+        if !is_unused.map_err(AuthorityError::from)? {
+            return Ok(self);
+        }
+        let config = StateSecretConfig {
+            secrets: Some(authority.secrets.with_previous_first()),
+            file: authority.secret_file.clone().unwrap_or_default(),
+            migration: authority.migration,
+            seen_records: self.seen.as_ref().map(|seen| seen.path().to_owned()),
+        };
+        Self::new(registry, &self.state_prefix, Some(&config), &self.actor)
     }
 
     /// The audit trail, sealed with the secret. Clones share what is known about it; each call starts without.
@@ -218,6 +241,7 @@ impl SealedState {
                 self.follow_unwatched_records(),
                 self.seal_with_newest(),
                 self.follow_restores(&monitor),
+                self.follow_successions(&monitor),
                 self.keep_seen(&trail),
                 reporter.run(&self.registry)
             );
@@ -238,12 +262,14 @@ impl SealedState {
     }
 
     async fn establish_persistently(&self, monitor: &Monitor) {
+        let mut reported = String::new();
         loop {
             let error = match self.establish().await {
                 Ok(()) => return,
                 Err(error) => error,
             };
-            if !error.is_transient() {
+            if !error.is_transient() && reported != error.to_string() {
+                reported = error.to_string();
                 tracing::error!(%error, "{error}");
                 monitor.set_notices(
                     NOTICE_SOURCE,
@@ -274,6 +300,9 @@ impl SealedState {
 
     /// Seals the records of an older secret with the newest one.
     async fn seal_with_newest(&self) {
+        if self.has_former_secret_first().await {
+            return;
+        }
         // Entries of logs may be many: they are read only if some can be sealed with an older secret.
         let has_previous = self.secrets().is_some_and(StateSecrets::has_previous);
         let entries = log_entry_prefixes(&self.state_prefix).filter(|_| has_previous);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use console_core::session::SessionGuard;
+use galera::Timestamp;
 use galera::record::audit::AuditEvent;
 use registry::{Precondition, TransactionOutcome, WriteOp};
 
@@ -22,6 +23,15 @@ pub struct OwnerProof {
     pub code: Option<String>,
 }
 
+/// How much later than the clock of this replica a proof of another one may be. Further ahead one of the clocks is wrong, and the
+/// proof would stay recent for longer by as much.
+const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Whether `proof` is a recent one at `now`.
+fn is_recent(proof: Timestamp, now: Timestamp, interval: Duration) -> bool {
+    proof.age(now) < interval && now.age(proof) <= CLOCK_DIFFERENCE_MAX
+}
+
 impl Authenticator {
     /// Checks that the user of `session` proved recently to be the account's owner.
     ///
@@ -35,13 +45,13 @@ impl Authenticator {
             return Ok(());
         };
         let now = now();
-        if session.last_proof.age(now) < interval {
+        if is_recent(session.last_proof, now, interval) {
             return Ok(());
         }
         // Another replica may have just accepted a proof.
         let session = self.refresh_session(session.id, now).await?;
         let session = session.ok_or(OwnAccountError::Ended)?;
-        if session.last_proof.age(now) < interval {
+        if is_recent(session.last_proof, now, interval) {
             return Ok(());
         }
         match session.principal.is_external {
@@ -196,4 +206,26 @@ pub(super) fn session_write(
     let value =
         serde_json::to_vec(record).map_err(|error| SignInError::Internal(error.to_string()))?;
     Ok(WriteOp::put(key, value, Some(lease)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_of_a_clock_that_is_ahead_is_not_recent_for_longer() {
+        let now = Timestamp::from_unix_millis(1_795_420_800_000);
+        let interval = Duration::from_secs(900);
+        let second = Duration::from_secs(1);
+        for (proof, recent) in [
+            (now, true),
+            (now.minus(interval - second), true),
+            (now.minus(interval), false),
+            (now.plus(CLOCK_DIFFERENCE_MAX), true),
+            (now.plus(CLOCK_DIFFERENCE_MAX + second), false),
+            (now.plus(Duration::from_secs(3600)), false),
+        ] {
+            assert_eq!(is_recent(proof, now, interval), recent, "{proof}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Follows the head: checks each change of it, and takes anchors.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use galera::record::audit::{AuditAnchor, AuditEvent, AuditRecord};
 use registry::{KeyChange, RegistryEntry, WatchEvent};
@@ -32,9 +32,10 @@ impl AuditTrail {
             }
         }
         let mut events = self.watch_head();
+        let mut compared = self.last_seen();
         loop {
-            match self.check_head().await {
-                Ok(_) => {
+            match self.check_continuation(&mut compared).await {
+                Ok(()) => {
                     if let Some(head) = self.last_seen() {
                         // Small and rare; also on disk before the next one is taken.
                         anchors = take_anchor(anchors, head).await;
@@ -46,9 +47,7 @@ impl AuditTrail {
                     continue;
                 }
             }
-            let wait = anchors
-                .due()
-                .saturating_duration_since(std::time::Instant::now());
+            let wait = anchors.due().saturating_duration_since(Instant::now());
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => self.note_repairs(&event),
@@ -57,6 +56,33 @@ impl AuditTrail {
                 () = sleep(wait.clamp(RETRY_INTERVAL, CHECK_INTERVAL)) => {}
             }
         }
+    }
+
+    /// Checks the head, and that the trail continues the entry `compared`, which becomes the newest one. A trail that was put back
+    /// and written further by a console that had not seen its end has an authentic head, which is not older.
+    pub(super) async fn check_continuation(
+        &self,
+        compared: &mut Option<AuditAnchor>,
+    ) -> Result<(), AuditError> {
+        let is_genuine = self.check_head().await?;
+        let newest = self.last_seen();
+        if let (true, Some(before), Some(newest)) = (is_genuine, &*compared, &newest)
+            && newest.sequence > before.sequence
+            && let Ok(Some(next)) = self.entry(before.sequence + 1).await
+            && next.previous != before.hash
+        {
+            let reason = format!(
+                "entry {} does not follow entry {} as it was seen",
+                next.sequence, before.sequence
+            );
+            if self.memory.permits_repair_entry(Instant::now()) {
+                self.record_change(reason).await?;
+            } else {
+                self.memory.raise(reason);
+            }
+        }
+        *compared = self.last_seen();
+        Ok(())
     }
 
     /// Raises the alarm that another replica recorded.
@@ -115,6 +141,11 @@ impl AuditTrail {
             "entry {}, of which an anchor was taken, {reason}",
             anchor.sequence
         );
+        self.record_change(reason).await
+    }
+
+    /// Records a change of the trail outside the console, and raises the alarm.
+    async fn record_change(&self, reason: String) -> Result<(), AuditError> {
         self.record(AuditRecord {
             at: now(),
             actor: self.actor.to_string(),

@@ -60,6 +60,8 @@ impl AuditTrail {
     /// Appends an entry about `fault` after the last authentic entry, and replaces the head by it. After many such entries in
     /// an hour only the head is restored, unless entries are missing at the end.
     pub(super) async fn continue_after(&self, fault: HeadFault) -> Result<(), AuditError> {
+        // What a newer secret has sealed is neither a change nor to be replaced.
+        self.registry.check_secret().await?;
         let stored = self.stored_end().await?;
         let reached = stored.end.as_ref().map_or(0, |end| end.sequence);
         let seen = self.memory.seen().filter(|seen| seen.sequence > reached);

@@ -424,3 +424,4 @@ async fn reading_on_passes_entries_that_are_missing_or_damaged() {
 }
 
 mod retention;
+mod variants;

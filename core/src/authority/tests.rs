@@ -1,3 +1,5 @@
+mod rotation;
+
 use std::sync::Arc;
 
 use galera::record::audit::AuditEntry;

@@ -119,3 +119,15 @@ pub fn state_format(state_prefix: &str) -> String {
 pub fn acknowledgement(state_prefix: &str) -> String {
     below(state_prefix, "acknowledgement")
 }
+
+/// The notes about which state secret followed another.
+#[must_use]
+pub fn secret_successions(state_prefix: &str) -> String {
+    below(state_prefix, "successions/")
+}
+
+/// The note about which state secret followed `former`. It is not sealed: the former secret authenticates it.
+#[must_use]
+pub fn secret_succession(state_prefix: &str, former: &str) -> String {
+    below(state_prefix, &format!("successions/{former}"))
+}

@@ -173,7 +173,7 @@ pub struct ActionView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionWait {
-    /// `locked`, `etcd_unavailable`, `short_observation`, `unknown_cluster`, `node_not_ready`, `contended` or
+    /// `locked`, `etcd_unavailable`, `short_observation`, `other_settings`, `unknown_cluster`, `node_not_ready`, `contended` or
     /// `refused`.
     pub code: String,
     /// The cause, and what ends the wait, in a sentence or two.

@@ -80,6 +80,12 @@ impl KnownRecords {
         self.tampered.get(key)
     }
 
+    /// Whether etcd holds a record at `key` that is sealed with a secret that this process does not have.
+    pub(super) fn lacks_secret_of(&self, key: &[u8]) -> bool {
+        let tampering = self.tampered.get(key);
+        tampering.is_some_and(|tampering| tampering.cause == TamperCause::UnknownSecret)
+    }
+
     /// Whether the tampered records changed since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -109,7 +115,13 @@ impl KnownRecords {
         let at = entry.mod_revision;
         let opened = match sealer.open(&entry.key, &entry.value) {
             Ok(opened) => opened,
-            Err(reason) => return self.reject(entry, as_of, TamperCause::Forged, reason),
+            Err(reason) => {
+                let cause = match sealer.lacks_secret_of(&entry.value) {
+                    true => TamperCause::UnknownSecret,
+                    false => TamperCause::Forged,
+                };
+                return self.reject(entry, as_of, cause, reason);
+            }
         };
         if sealer.is_log_entry(&entry.key) {
             self.genuine(&entry.key, at);

@@ -9,6 +9,8 @@ use crate::revisions::EtcdRestore;
 pub enum TamperCause {
     /// No console wrote it.
     Forged,
+    /// It names a secret that this process does not have: a forgery, unless that secret is proven to be in use.
+    UnknownSecret,
     /// A console wrote it, but it was replaced or ended since.
     Older,
     /// It was deleted.

@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::fmt;
 
+use super::OutdatedSecret;
 use crate::Result;
+use crate::entry::RegistryEntry;
 
 /// What identifies one sealed value among those of the same version.
 pub type SealTag = [u8; 16];
@@ -63,4 +65,20 @@ pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
     /// # Errors
     /// Why it is not genuine, as part of a sentence.
     fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String>;
+
+    /// Whether `value`, which does not open, is sealed with a secret that this sealer does not have.
+    fn lacks_secret_of(&self, _value: &[u8]) -> bool {
+        false
+    }
+
+    /// The keys of the notes which prove that a secret of this sealer was followed by another one.
+    fn succession_keys(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// The secret that this sealer lacks, if `notes`, the entries at [`Self::succession_keys`] as they are stored, prove that it
+    /// followed the newest one.
+    fn outdated_by(&self, _notes: &[RegistryEntry]) -> Option<OutdatedSecret> {
+        None
+    }
 }

@@ -9,7 +9,7 @@ use console_core::clock::now;
 use console_core::leader::Leadership;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use monitor::Monitor;
-use registry::{Registry, TamperedRecord, TamperedRecords};
+use registry::{Registry, TamperCause, TamperedRecord, TamperedRecords};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -55,7 +55,7 @@ impl TamperReporter {
         let mut unaudited: VecDeque<TamperedRecord> = VecDeque::new();
         let mut audited: VecDeque<Instant> = VecDeque::new();
         loop {
-            let tampered = Arc::clone(&changes.borrow_and_update());
+            let tampered = judged(registry, &mut changes).await;
             self.monitor
                 .set_notices(NOTICE_SOURCE, notice(&tampered).into_iter().collect());
             reported.retain(|key, _| tampered.records.iter().any(|record| record.key == *key));
@@ -117,6 +117,25 @@ impl TamperReporter {
             unaudited.pop_front();
         }
     }
+}
+
+/// The records that are ignored now. Those of unknown secrets are forgeries only if no such secret is proven to be in use.
+async fn judged(
+    registry: &Registry,
+    changes: &mut watch::Receiver<Arc<TamperedRecords>>,
+) -> Arc<TamperedRecords> {
+    let tampered = Arc::clone(&changes.borrow_and_update());
+    let mut causes = tampered.records.iter().map(|record| record.cause);
+    if !causes.any(|cause| cause == TamperCause::UnknownSecret) {
+        return tampered;
+    }
+    while let Err(error) = registry.check_secret().await {
+        if !error.is_transient() {
+            break;
+        }
+        sleep(RETRY_INTERVAL).await;
+    }
+    Arc::clone(&changes.borrow_and_update())
 }
 
 /// The notice on every page.

@@ -60,6 +60,11 @@ impl SeenMemory {
         })
     }
 
+    /// Where the file is.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     fn lock(&self) -> MutexGuard<'_, SeenProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

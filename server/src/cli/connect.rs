@@ -18,7 +18,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::Invalid(_) | Error::TlsFile(_) => ExitReason::Usage,
+            Error::Invalid(_) | Error::TlsFile(_) | Error::OutdatedSecret { .. } => {
+                ExitReason::Usage
+            }
             Error::Denied { .. } => ExitReason::NoPermission,
             _ => ExitReason::Unavailable,
         };
@@ -65,8 +67,12 @@ pub(super) async fn with_state<T>(
         ..
     } = config;
     with_registry(etcd, async |registry| {
-        let state = SealedState::new(registry, &state_prefix, state_secret.as_ref(), &actor());
-        let state = state?;
+        let secret = state_secret.as_ref();
+        let mut state = SealedState::new(registry.clone(), &state_prefix, secret, &actor())?;
+        if access == StateAccess::Write {
+            // A file that was rotated before the consoles are restarted: they could not read what its newest secret seals.
+            state = state.with_secret_in_use(registry).await?;
+        }
         let checked = match access {
             StateAccess::Write => state.establish().await,
             StateAccess::Read => state.check().await,

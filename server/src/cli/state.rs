@@ -253,7 +253,7 @@ impl IgnoredRecords {
         let acceptable: Vec<&TamperedRecord> = self
             .records
             .iter()
-            .filter(|record| record.cause != TamperCause::Forged)
+            .filter(|record| matches!(record.cause, TamperCause::Older | TamperCause::Missing))
             .filter(|record| {
                 let kind = RecordKind::of(&self.state_prefix, &record.key);
                 // An older token may have been revoked since.
@@ -375,7 +375,7 @@ fn remedy(state_prefix: &str, record: &TamperedRecord) -> String {
         return remedy;
     }
     match record.cause {
-        TamperCause::Forged => {
+        TamperCause::Forged | TamperCause::UnknownSecret => {
             format!("remove it with galera-console state discard {}", record.key)
         }
         TamperCause::Older | TamperCause::Missing => format!(

@@ -244,6 +244,7 @@ impl From<ActionError> for ApiError {
             ActionError::RateLimited(wait) => too_many_changes(wait),
             ActionError::Audit(error) => error.into(),
             ActionError::NotWatchedLongEnough => Self::conflict("not_watched_enough", detail),
+            ActionError::OtherSettings(_) => Self::conflict("other_settings", detail),
             ActionError::RegistryUnreadable(_) => {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE)
             }

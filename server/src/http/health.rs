@@ -52,7 +52,9 @@ async fn readyz(app: AppState) -> ApiResult<&'static str> {
         // The endpoints are only logged: this route needs no sign-in.
         missing.extend(accounts.etcd_error().map(|_| "etcd is unreachable"));
     }
-    if app.registry.holds_writes() {
+    if app.registry.outdated_secret().is_some() {
+        missing.push("the state secret file is older than the one in use; copy the file of the other replicas and restart");
+    } else if app.registry.holds_writes() {
         missing.push("the records in etcd have not been checked, or a newer console has changed their format");
     }
     if !app.monitor.is_ready() {

@@ -1,4 +1,5 @@
-//! Refuses requests that name a host which is not the console's, or what decides about trust more than once.
+//! Refuses requests that name a host which is not the console's, or what decides about trust more than once, and all of them
+//! while the state secret of this replica is older than the one in use.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -48,8 +49,12 @@ fn refusal(app: &AppContext, request: &Request) -> Option<ApiError> {
         return None;
     }
     let hosts = &app.allowed_hosts;
-    let host = hosts.refused_host(request.headers(), request.uri())?;
-    Some(host_not_allowed(&host))
+    if let Some(host) = hosts.refused_host(request.headers(), request.uri()) {
+        return Some(host_not_allowed(&host));
+    }
+    // Accounts and sessions cannot be read; other replicas can.
+    let outdated = app.registry.outdated_secret()?;
+    Some(ApiError::state_secret_outdated(&outdated))
 }
 
 /// The refusal as a page without a style sheet, for which the browser would send the same headers.

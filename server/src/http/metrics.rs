@@ -125,6 +125,13 @@ fn register_authority(registry: &mut Registry, app: &AppContext) {
         "Whether the revision of etcd fell (1), so that an earlier state was restored, until that is accepted",
         restored,
     );
+    let outdated: Gauge = Gauge::default();
+    outdated.set(i64::from(app.registry.outdated_secret().is_some()));
+    registry.register(
+        "state_secret_outdated",
+        "Whether the state secret file is older than the one in use (1), so that this replica writes no records and answers no requests",
+        outdated,
+    );
     let tampered: Gauge = Gauge::default();
     tampered.set(i64::try_from(app.registry.tampered().count()).unwrap_or(i64::MAX));
     registry.register(

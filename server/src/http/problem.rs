@@ -16,7 +16,7 @@ use http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use registry::StorageAlarm;
+use registry::{OutdatedSecret, StorageAlarm};
 
 use super::request_log::{RequestId, logged_path};
 
@@ -131,6 +131,18 @@ impl ApiError {
             ),
         };
         Self::unavailable(code, detail).with_retry_after(ALARM_RETRY)
+    }
+
+    /// 503: this replica cannot read the records of the others. Names of secrets are no secrets.
+    pub(super) fn state_secret_outdated(outdated: &OutdatedSecret) -> Self {
+        let needed = &outdated.needed;
+        Self::unavailable(
+            "state_secret_outdated",
+            format!(
+                "The state secret file of this replica is older than the one in use: it lacks the secret {needed}. An administrator must copy the file of the other replicas to this one and restart it (docs/etcd.md#sealed-records); other replicas are not affected."
+            ),
+        )
+        .with_retry_after(ALARM_RETRY)
     }
 
     /// 500; `source` is only logged.

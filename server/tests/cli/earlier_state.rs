@@ -53,7 +53,7 @@ impl Host {
         self.run_on("data", command)
     }
 
-    fn run_on(&self, data: &str, command: &[&str]) -> (i32, String) {
+    pub(crate) fn run_on(&self, data: &str, command: &[&str]) -> (i32, String) {
         let settings = self.settings(data);
         let settings = settings.iter().map(String::as_str);
         let arguments: Vec<&str> = command.iter().copied().chain(settings).collect();

@@ -23,6 +23,7 @@ mod manifests;
 mod order_key;
 mod program;
 mod reload;
+mod secret_rotation;
 mod serve;
 mod service_manager;
 mod shell;

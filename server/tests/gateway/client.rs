@@ -92,6 +92,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) limits_of_clients: LimitsConfig,
     /// What records in etcd are sealed with; by default nothing.
     pub(crate) state_secret: Option<StateSecretConfig>,
+    /// Whether there is a database account for recovery statements.
+    pub(crate) recovery: bool,
     /// The key that signs bootstrap orders.
     pub(crate) order_key: Option<Arc<OrderSigningKey>>,
     /// Where anchors of the audit trail are written.
@@ -152,6 +154,7 @@ impl Default for ConsoleOptions {
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
+            recovery: true,
             order_key: None,
             anchor_file: None,
             anchor_entries: 100,
@@ -380,7 +383,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             tls: Tls::Off,
             probe_allow: Vec::new(),
         },
-        recovery: Some(RecoveryConfig {
+        recovery: options.recovery.then(|| RecoveryConfig {
             user: "recovery".to_owned(),
             password: Secret::new(""),
             any_transport: true,

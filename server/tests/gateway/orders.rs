@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use galera::ReplicaId;
 use galera::access::Role;
 use galera::observe::registration::{BootstrapOrder, OrderVerifier, SignatureCheck};
 use galera::publish::api::ActionView;
@@ -60,14 +61,19 @@ impl StoppedNode {
         self.registry.put(key, value, lease).await.unwrap();
     }
 
-    async fn console(&self, key: Option<&Arc<OrderSigningKey>>) -> (TestConsole, TestClient) {
+    async fn replica(&self, name: &str, key: Option<&Arc<OrderSigningKey>>) -> TestConsole {
         let options = ConsoleOptions {
+            replica: ReplicaId::new(name),
             members: vec![self.id.clone()],
             approvals: BTreeMap::new(),
             order_key: key.cloned(),
             ..ConsoleOptions::default()
         };
-        let console = TestConsole::start_with(&self.etcd, options).await;
+        TestConsole::start_with(&self.etcd, options).await
+    }
+
+    async fn console(&self, key: Option<&Arc<OrderSigningKey>>) -> (TestConsole, TestClient) {
+        let console = self.replica("r1", key).await;
         console.add_user("olga", &[Role::Operator]).await;
         console.add_user("adam", &[Role::Approver]).await;
         let operator = console.sign_in("olga").await;
@@ -128,6 +134,43 @@ async fn the_order_is_signed_for_the_node_its_data_and_the_action() {
         .await;
     let execution = seen.json::<ActionView>().action.execution.unwrap();
     assert_eq!(signed.expires_at, execution.deadline);
+}
+
+/// A replica without the order key, or with one that the agent does not trust, takes the approval: another one signs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_cannot_sign_leaves_the_order_to_another_one() {
+    let key = Arc::new(OrderSigningKey::generate().unwrap());
+    let foreign = Arc::new(OrderSigningKey::generate().unwrap());
+    for other_key in [None, Some(&foreign)] {
+        let node = StoppedNode::start(key.public().id()).await;
+        let (_console, operator) = node.console(Some(&key)).await;
+        let other = node.replica("r2", other_key).await;
+        let approver = other.sign_in("adam").await;
+        let refused = |plan: &Plan| {
+            let mut failing = plan.failing();
+            failing.any(|check| check.code == CheckCode::ORDER_ACCEPTED)
+        };
+        plan_when(&approver, refused).await;
+        let plan = plan_when(&operator, |plan| plan.executable).await;
+        let body = json!({
+            "kind": "bootstrap", "plan_digest": plan.digest, "confirm": "lab", "reason": "power loss", "attestations": [],
+        });
+        let requested = post(&operator, "/api/v1/clusters/lab/actions", &body).await;
+        let action = requested.json::<ActionView>().action;
+        let approved = apply_verb(&approver, &action.id, "approve").await;
+        assert_eq!(approved.status, 200, "{}", approved.text());
+        eventually("the order", async || {
+            let path = format!("/api/v1/actions/{}", action.id);
+            let seen = operator.get(&path).await.json::<ActionView>().action;
+            assert!(!seen.state.is_final(), "{:?}", seen.journal);
+            let order = node.registry.get("/galera/lab/bootstrap").await.unwrap();
+            order.is_some_and(|order| order.lease != 0)
+        })
+        .await;
+        let entry = node.registry.get("/galera/lab/bootstrap").await.unwrap();
+        let order: BootstrapOrder = serde_json::from_slice(&entry.unwrap().value).unwrap();
+        assert_eq!(order.signed.unwrap().key_id, key.public().id());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -155,6 +155,8 @@ audit_events! {
     ANNOUNCEMENT_WITHDRAWN = "announcement_withdrawn";
     /// The records of a console without a state secret were sealed.
     RECORDS_SEALED = "records_sealed";
+    /// Records are sealed with a new state secret from now on.
+    STATE_SECRET_REPLACED = "state_secret_replaced";
     /// A record was changed outside the console.
     RECORD_TAMPERED = "record_tampered";
     /// The audit trail was changed outside the console.

@@ -14,7 +14,11 @@ pub(super) const ANY: &[&str] = &[
     "503 too_many_connections",
 ];
 /// Of requests to the API.
-pub(super) const API: &[&str] = &["429 too_many_requests", "503 registry_unavailable"];
+pub(super) const API: &[&str] = &[
+    "429 too_many_requests",
+    "503 registry_unavailable",
+    "503 state_secret_outdated",
+];
 /// Of paths with parameters.
 pub(super) const PATH: &[&str] = &["400 bad_request"];
 /// Of paths that name a cluster.
@@ -125,6 +129,7 @@ pub(in crate::http) const REQUEST: &[&str] = &[
     "409 busy",
     "409 no_approver_in_group",
     "409 not_watched_enough",
+    "409 other_settings",
     "409 plan_changed",
     "409 recovery_off",
     "422 no_reason",
@@ -150,6 +155,7 @@ pub(in crate::http) const DECISION: &[&str] = &[
     "409 busy",
     "409 not_undoable",
     "409 not_watched_enough",
+    "409 other_settings",
     "409 plan_changed",
     "409 recovery_off",
     "409 too_many_comments",
@@ -316,6 +322,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "The request has neither `Origin` nor `Sec-Fetch-Site`.",
     ),
     (
+        "other_settings",
+        "The settings of this replica lack what the plan needs.",
+    ),
+    (
         "overrides_differ",
         "The overridden checks are not exactly those that fail.",
     ),
@@ -374,6 +384,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("sign_in_busy", "Too many sign-ins are being checked."),
     ("split_brain", "Two components are Primary."),
+    (
+        "state_secret_outdated",
+        "The state secret file of this replica is older than the one in use.",
+    ),
     (
         "step_too_fine",
         "A step below 60 s for a time of which only minutes are kept.",
