@@ -1,7 +1,7 @@
 //! `galera-agent`: command line and exit codes.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -403,12 +403,11 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
             format!("{directives:?} is not a valid filter: {error}"),
         )
     })?;
-    let colors = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_ansi(colors)
-        .with_writer(move || galera::log_line::LineWriter { colors })
+        .with_ansi(false)
+        .with_writer(|| galera::log_line::LineWriter)
         .init();
     Ok(())
 }
@@ -417,6 +416,7 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
 mod tests {
     use clap::error::ErrorKind;
     use testing::documents::{ParsedCommand, check_commands};
+    use testing::source_commands::check_source_commands;
 
     use super::*;
 
@@ -437,5 +437,10 @@ mod tests {
     #[test]
     fn commands_in_documents_are_accepted() {
         check_commands(PROGRAM, &[], parse);
+    }
+
+    #[test]
+    fn commands_that_are_shown_are_accepted() {
+        check_source_commands(PROGRAM, &[], parse);
     }
 }

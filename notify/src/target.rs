@@ -8,7 +8,7 @@ use galera::publish::notification::delivery::{ChannelKind, TargetView};
 use registry::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::webhook_client::ReceiverUrl;
+use super::target_request::shown_url;
 
 /// A secret that serializes to plain text for etcd and is hidden from `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,14 +101,7 @@ impl TargetRecord {
     pub fn to_view(&self, id: &str, revision: i64) -> TargetView {
         let (url, has_secret) = match &self.channel {
             TargetChannel::Webhook { url, .. } => (Some(url.clone()), true),
-            TargetChannel::Slack { url } => {
-                let origin = url
-                    .0
-                    .expose()
-                    .parse::<ReceiverUrl>()
-                    .map(|url| url.origin());
-                (origin.ok(), true)
-            }
+            TargetChannel::Slack { url } => (shown_url(url.0.expose()), true),
             TargetChannel::Alertmanager { url, authorization } => {
                 (Some(url.clone()), authorization.is_some())
             }
