@@ -11,6 +11,9 @@ use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
 use crate::overview_window::OverviewWindow;
 
+/// Clusters that an alert names: what fits a phone beside the page.
+const ALARMS_MAX: usize = 10;
+
 /// State of the connection to the console.
 pub(crate) fn connection_indicator(live: LiveState) -> Option<El> {
     let (class, label, description) = match (live.connection.get(), live.stale_since.get()) {
@@ -138,12 +141,19 @@ fn alarm_banner(path: &str, overview: Option<&OverviewWindow>) -> Option<El> {
             );
         }
     }
+    let more = clusters.len() > ALARMS_MAX;
+    clusters.truncate(ALARMS_MAX);
     (!clusters.is_empty()).then(|| {
         el("div")
             .attr("id", "torn")
             .class("banner alarm")
             .child(el("p").child(el("strong").child(text)))
-            .child(el("ul").class("tally").child(clusters))
+            .child(
+                el("ul")
+                    .class("tally")
+                    .child(clusters)
+                    .child(more.then(|| el("li").child(link("/".to_owned(), "all clusters")))),
+            )
     })
 }
 
@@ -196,7 +206,7 @@ fn no_updates_banner(since: Timestamp, now: Timestamp) -> El {
 }
 
 fn notice_banner(text: String) -> El {
-    let reload = link(String::new(), "Reload").attr("rel", "external");
+    let reload = link(String::new(), "Reload");
     el("p")
         .attr("id", "notice")
         .class("banner")
@@ -239,6 +249,14 @@ mod tests {
         }
         assert_eq!(html("/clusters/lab"), None);
         assert_eq!(html("/clusters/lab/events"), None);
+        let names: Vec<String> = (0..200).map(|index| format!("c{index}")).collect();
+        let views: Vec<_> = names
+            .iter()
+            .map(|name| crate::fixtures::no_primary(name, 90_000))
+            .collect();
+        let many = alarm_banner("/audit", Some(&of(&views))).unwrap().html();
+        assert_eq!(many.matches("<li>").count(), ALARMS_MAX + 1);
+        assert!(many.contains("<a href=\"/\">all clusters</a>"), "{many}");
         let torn = of(&[crate::fixtures::split_brain("lab", 90_000)]);
         assert!(alarm_banner("/clusters/lab", Some(&torn)).is_some());
         assert_eq!(worst_tone(Some(&lost)), "bad");

@@ -5,6 +5,7 @@ use leptos_meta::MetaTags;
 
 use crate::App;
 use crate::app::server_time;
+use crate::page_url::PageUrl;
 
 /// URLs of the built site's assets, provided as a context of every page request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub fn shell() -> impl IntoView {
                 <link rel="modulepreload" href=js.clone() />
                 <script type="module" nonce=nonce()>
                     {format!(
-                        "import {{start}} from {js:?};start({wasm:?})",
+                        "import {{start}} from {js:?};start({wasm:?});\n{}", display.script(),
                     )}
                 </script>
                 <MetaTags />
@@ -84,12 +85,27 @@ impl DisplayChoice {
                 (name == cookie).then(|| known.find(|choice| *choice == value))?
             })
         };
-        let is_wall = |part: &str| part == "wall" || part.starts_with("wall=");
+        let is_wall = |query: &str| {
+            let mut parts = query.split('&');
+            parts.any(|part| part == "wall" || part.starts_with("wall="))
+        };
+        // The sign-in page is as large as the page that it leads to.
+        let url = PageUrl {
+            path: String::new(),
+            query: query.to_owned(),
+        };
+        let next = url.parameter("next").unwrap_or_default();
+        let next = next.split_once('?').map_or("", |(_, query)| query);
         Self {
             theme: choice(THEME_COOKIE, &["light", "dark"]),
             time: choice(TIME_COOKIE, &["local"]),
-            wall: query.split('&').any(is_wall).then_some("wall"),
+            wall: (is_wall(query) || is_wall(next)).then_some("wall"),
         }
+    }
+
+    /// What the page needs of the browser beside the interface's module.
+    fn script(self) -> &'static str {
+        self.wall.map_or("", |_| include_str!("../browser/wall.js"))
     }
 }
 
@@ -130,6 +146,14 @@ mod tests {
                 None,
                 None,
             ),
+            (
+                &[][..],
+                "error=session_ended&next=%2F%3Fq%3Dx%26wall",
+                None,
+                None,
+                Some("wall"),
+            ),
+            (&[][..], "next=%2Fwall%3Fq%3Dwall", None, None, None),
             (&[][..], "", None, None, None),
         ] {
             assert_eq!(

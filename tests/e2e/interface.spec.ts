@@ -384,6 +384,20 @@ test.describe('what a browser may block or have wrong', () => {
     await expect(page.getByText('Connection lost', { exact: true })).toBeInViewport();
   });
 
+  for (const [how, permission] of [['missing', undefined], ['refused', 'denied']]) {
+    test(`with notifications ${how} the account page says so, and the rest works`, async ({ page }) => {
+      await page.addInitScript((permission) => {
+        if (permission) Object.defineProperty(Notification, 'permission', { get: () => permission });
+        else delete (globalThis as { Notification?: unknown }).Notification;
+      }, permission);
+      await signIn(page, 'viewer', '/account');
+      await live(page);
+      await expect(page.locator('#display').getByRole('button', { name: 'Blocked by this browser' })).toBeDisabled();
+      await page.getByRole('link', { name: 'Clusters', exact: true }).click();
+      await live(page);
+    });
+  }
+
   for (const hours of [-5, 5]) {
     test(`with a clock ${hours} hours off, ages are right`, async ({ page }) => {
       await page.addInitScript((shift) => {

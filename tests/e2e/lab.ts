@@ -18,7 +18,7 @@ export interface Lab {
 /** Labels of clusters with certain names; only tests of labels have such clusters. */
 export const LABELS = {
   long: `${'k'.repeat(63)}=${'v'.repeat(63)}`,
-  rules: ['labelled-alpha:env=production,team=web', 'labelled-beta:env=test,team=web'],
+  rules: ['labelled-alpha:env=production,team=web', 'labelled-beta:env=test,team=web', 'fleet-*:env=production,team=payments,site=rotterdam-2'],
 };
 
 /** The worker's running lab. */

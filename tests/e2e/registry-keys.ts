@@ -22,7 +22,7 @@ export function putKeys(keys: Record<string, string | number>): void {
   }
 }
 
-/** Deletes every key of the cluster. */
-export function deleteCluster(name: string): void {
-  etcdctl(['del', '--prefix', `/galera/${name}/`]);
+/** Deletes every key of the cluster, or of all clusters whose names begin so. */
+export function deleteCluster(name: string, isPrefix = false): void {
+  etcdctl(['del', '--prefix', `/galera/${name}${isPrefix ? '' : '/'}`]);
 }

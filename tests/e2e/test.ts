@@ -117,6 +117,33 @@ export async function violations(page: Page): Promise<string[]> {
   );
 }
 
+/** What of the page is lost on A4 paper: what is wider than it, cut off, or can only be pressed. */
+export async function lostInPrint(page: Page): Promise<string[]> {
+  const screen = page.viewportSize();
+  // 210 mm less margins of 10 mm, at 96 pixels per inch.
+  await page.setViewportSize({ width: 718, height: 1040 });
+  await page.emulateMedia({ media: 'print' });
+  const lost = await page.evaluate(() => {
+    const isShown = (one: Element) => one.checkVisibility({ contentVisibilityAuto: true }) && one.getClientRects().length > 0;
+    const isCut = (one: Element) => {
+      const { overflowX, overflowY } = getComputedStyle(one);
+      const [wide, high] = [one.scrollWidth > one.clientWidth + 1, one.scrollHeight > one.clientHeight + 1];
+      return one.clientWidth > 1 && ((wide && overflowX !== 'visible') || (high && overflowY !== 'visible'));
+    };
+    const describe = (what: string) => (one: Element) => `${what}: ${one.outerHTML.slice(0, 160)}`;
+    const all = [...document.querySelectorAll('body *')].filter((one) => isShown(one) && !one.closest('svg'));
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return [
+      ...(scrollWidth > clientWidth ? [`the page is ${scrollWidth} of ${clientWidth} pixels wide`] : []),
+      ...all.filter(isCut).map(describe('cut off')),
+      ...all.filter((one) => one.matches('button, nav:not(.way), select, [type=checkbox]')).map(describe('of no use')),
+    ];
+  });
+  await page.emulateMedia({ media: null });
+  if (screen) await page.setViewportSize(screen);
+  return lost;
+}
+
 /** Presses Tab until `target` has the focus. */
 export async function tabTo(page: Page, target: Locator): Promise<void> {
   for (let presses = 0; presses < 80; presses++) {

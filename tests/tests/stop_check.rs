@@ -134,7 +134,7 @@ async fn the_answer_of_a_stop_check_is_what_then_happens() -> Result<()> {
     let all: Vec<NodeId> = lab.lab.ids();
     let path = format!("/clusters/lab/stop-check?node={}", all[0]);
     let page = api.get_text(&path).await?;
-    ensure!(page.contains("May these nodes be stopped?"), "{page}");
+    ensure!(page.contains("Can these nodes be stopped?"), "{page}");
     Ok(())
 }
 

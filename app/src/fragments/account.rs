@@ -16,7 +16,7 @@ use crate::shell::DisplayChoice;
 
 const EVENT_COLUMNS: [&str; 4] = ["When", "Event", "By", "Details"];
 /// Before what needs a recent proof.
-const CONFIRM_FIRST: &str = "Confirm first that it is you.";
+const CONFIRM_FIRST: &str = "Confirm your identity first.";
 const COLUMNS: [&str; 4] = ["Signed in", "From", "Expires in", "Actions"];
 
 pub(super) fn page(
@@ -127,7 +127,10 @@ fn facts(account: &OwnAccountView, now: Timestamp) -> El {
     facts.extend([
         ("E-mail", or_unknown(account.email.clone()).into()),
         ("Second factor", factor),
-        ("Proof for approvals and account changes", proof),
+        (
+            "Identity confirmed, for approvals and account changes",
+            proof,
+        ),
     ]);
     fact_list(facts)
 }
@@ -163,10 +166,10 @@ fn step_up_section(account: &OwnAccountView, now: Timestamp) -> Option<El> {
                 .class("acts")
                 .child(primary_button("Confirm".to_owned(), None)),
         );
-    let text = "Approvals, emergency overrides and account changes need a recent proof.";
+    let text = "Approvals, emergency overrides and account changes require that you confirmed your identity recently.";
     Some(
         el("section")
-            .child(el("h2").child("Confirm that it is you"))
+            .child(el("h2").child("Confirm your identity"))
             .child(el("p").class("quiet").child(text))
             .child(form),
     )
@@ -174,12 +177,12 @@ fn step_up_section(account: &OwnAccountView, now: Timestamp) -> Option<El> {
 
 /// The proof of an account without a password here.
 fn sign_in_again(external: &ExternalAccountView) -> El {
-    let text = "Approvals, emergency overrides and account changes need a recent proof.";
+    let text = "Approvals, emergency overrides and account changes require that you confirmed your identity recently.";
     let link = el("a")
         .attr("href", "/oidc/sign-in?proof=on&next=/account")
         .child(format!("Sign in again with {}", external.provider));
     el("section")
-        .child(el("h2").child("Confirm that it is you"))
+        .child(el("h2").child("Confirm your identity"))
         .child(el("p").class("quiet").child(text))
         .child(el("p").child(link))
 }
@@ -383,7 +386,7 @@ fn events_section(account: &OwnAccountView, now: Timestamp) -> El {
         return section.child(
             el("p")
                 .class("quiet")
-                .child("None in the newest audit entries."),
+                .child("No changes in the newest audit entries."),
         );
     }
     let rows = account.recent_events.iter().map(|event| {
@@ -418,9 +421,7 @@ fn events_section(account: &OwnAccountView, now: Timestamp) -> El {
 /// The field for the proof that `what` needs, in the form whose fields have ids that begin with `id`.
 pub(super) fn proof_field(id: &str, what: &str) -> El {
     let id = format!("{id}-proof");
-    let label = format!(
-        "Password, or code of your second factor ({what}, if you last entered one some time ago)"
-    );
+    let label = format!("Password or second-factor code {what}; blank if you entered one recently");
     let input = el("input")
         .attr("type", "password")
         .attr("id", id.clone())

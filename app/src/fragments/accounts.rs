@@ -41,7 +41,7 @@ pub(super) fn page(
     now: Timestamp,
 ) -> El {
     let confirmed = has_recent_proof(own, now);
-    let refusal = (!confirmed).then_some("Confirm first that it is you.");
+    let refusal = (!confirmed).then_some("Confirm your identity first.");
     let edited = query.get("edit").unwrap_or_default();
     let edited = list.accounts.iter().find(|account| account.name == edited);
     let form = match edited {
@@ -50,10 +50,10 @@ pub(super) fn page(
     };
     let proof = el("p")
         .class("act")
-        .child("Changes need a recent proof: ")
+        .child("Changes require a recent confirmation of your identity: ")
         .child(link(
             "/account".to_owned(),
-            "confirm that it is you on the page of your account",
+            "confirm your identity on your account page",
         ));
     el("div")
         .class("page")
@@ -169,7 +169,7 @@ fn add_section(refusal: Option<&str>) -> El {
         .child(text_field(
             "account-email".to_owned(),
             "email",
-            "E-mail of a person, for notifications; may be empty",
+            "E-mail of a person, for notifications; blank = none",
             "",
         ))
         .child(grant_fields(&[]))
@@ -195,7 +195,7 @@ fn change_section(account: &AccountView, refusal: Option<&str>) -> El {
         ))
     } else if grants.len() >= GRANT_FIELDS.len() {
         section.child(hint(
-            "These roles are more than this form shows; change them with galera-console user role, or over the API.",
+            "This account has roles that this form cannot show. Change them with galera-console user role or over the API.",
         ))
     } else {
         section.child(
@@ -209,7 +209,7 @@ fn change_section(account: &AccountView, refusal: Option<&str>) -> El {
             .child(text_field(
                 "account-groups".to_owned(),
                 "groups",
-                "Groups that approval policies may name, separated by commas; may be empty",
+                "Groups for approval policies, separated by commas; blank = none",
                 groups(account),
             ))
             .child(submit("Save groups", refusal))
@@ -247,7 +247,7 @@ fn grant_fields(grants: &[RoleGrant]) -> Vec<El> {
         inputs.push(text_field(
             format!("account-{clusters_name}"),
             clusters_name,
-            "On clusters, patterns such as prod-* or labels such as env=production, separated by commas; empty for all, and the whole console",
+            "Clusters: names, patterns such as prod-*, or labels such as env=production, separated by commas; blank = all clusters and the console itself",
             patterns.join(", "),
         ));
         let legend = if index == 0 { "Roles" } else { "Further roles" };

@@ -19,7 +19,7 @@ pub fn review(action: &Action, token: &str) -> (String, String) {
     );
     let content = el("section")
         .class("problem")
-        .child(el("h1").child(format!("{title} waits for approval")))
+        .child(el("h1").child(format!("{title} is waiting for approval")))
         .child(break_glass_notice(action))
         .child(facts(action))
         .child(open_form(token));
@@ -30,7 +30,7 @@ pub fn review(action: &Action, token: &str) -> (String, String) {
 #[must_use]
 pub fn used_up(by: &str, at: Timestamp) -> String {
     format!(
-        "{by} used this link at {}, and it works once. If the request still waits for approval, open it in the console.",
+        "{by} used this link at {}, and it works once. If the request is still waiting for approval, open it in the console.",
         absolute(at)
     )
 }

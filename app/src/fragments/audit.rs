@@ -125,7 +125,7 @@ fn alarms_section(alarms: &AlarmsView, session: &SessionView) -> Option<El> {
     let refusal = role_refusal(session, Operation::AcknowledgeAlarms);
     let form = post_form("/audit/acknowledge".to_owned())
         .child(textarea("alarm-reason".to_owned(), "reason", "Reason"))
-        .child(proof_field("alarm", "acknowledging needs a proof"))
+        .child(proof_field("alarm", "to acknowledge"))
         .child(el("div").class("acts").child(button(
             "Acknowledge on every replica".to_owned(),
             refusal.as_deref(),

@@ -146,7 +146,7 @@ impl EventsPage<'_> {
         } else if self.filter.is_filtered() || self.filter.is_paged_back() {
             "No matching events."
         } else {
-            "No events yet. The cluster's first status and each node's first state will be the first ones."
+            "No events yet. Changes of the cluster's status and of node states will be listed here."
         };
         el("p").class("quiet").child(text)
     }

@@ -31,7 +31,7 @@ pub(super) fn page(
     session: &SessionView,
     now: Timestamp,
 ) -> El {
-    let intro = "What is risky or slows the cluster, besides its verdict, from the answers of its members. Nothing is \
+    let intro = "Risks and performance problems, seen in settings and status variables of the members. Nothing is \
                  changed. Variables are read every 15 s.";
     let refusal = widgets::role_refusal(session, Operation::AcknowledgeFinding);
     let (acknowledged, open): (Vec<&FindingView>, Vec<&FindingView>) = report
@@ -169,7 +169,7 @@ fn acknowledge_form(view: &ClusterView, finding: &Finding, refusal: Option<&str>
         .child(widgets::text_input(
             format!("reason-{id}"),
             "reason",
-            "Why it is left as it is (audited)",
+            "Reason for accepting it (audited)",
         ))
         .child(form_fields::select_field(
             format!("days-{id}"),

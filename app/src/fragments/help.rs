@@ -68,7 +68,7 @@ const VERDICTS: [(VerdictState, &str); 7] = [
     ),
     (
         VerdictState::Unknown,
-        "The console has not enough current evidence for any other verdict. The cluster may be healthy or not.",
+        "The console does not have enough current evidence for any other status. The cluster may or may not be healthy.",
     ),
     (
         VerdictState::NoPrimary,
@@ -137,7 +137,7 @@ pub(super) fn page() -> El {
         .class("page")
         .child(el("h1").child("Help"))
         .child(section("shortcuts", "Keyboard shortcuts", keys))
-        .child(section("verdicts", "Verdicts of a cluster", verdicts))
+        .child(section("verdicts", "Statuses of a cluster", verdicts))
         .child(section("states", "States of a node", states))
         .child(glossary_section())
 }

@@ -132,7 +132,7 @@ impl IncidentReport {
             .child(clusters)
             .child(section(
                 "Actions",
-                "No action was requested in this time.",
+                "No actions were requested in this period.",
                 actions,
             ))
             .child(self.audit_section());
@@ -242,7 +242,7 @@ impl IncidentReport {
         };
         section(
             "Audit trail",
-            "The trail has no entry about it in this time.",
+            "The audit trail has no entries about it in this period.",
             table,
         )
     }

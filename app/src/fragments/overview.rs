@@ -88,7 +88,7 @@ impl OverviewPart<'_> {
         let recovery = self.recovery.as_ref().ok();
         let sql_account: Content = [
             el("span").child(
-                "To bootstrap a running cluster the console needs an account that may act: ",
+                "To bootstrap a running cluster the console needs a database account with the right to act: ",
             ),
             code("--recovery-user"),
             el("span").child(" and "),
@@ -112,14 +112,14 @@ impl OverviewPart<'_> {
                 Some(true),
                 Content::from(format!("You are {}.", self.session.username)),
             ),
-            ("Store", etcd.0, etcd.1),
+            ("Connect etcd", etcd.0, etcd.1),
             ("Add a cluster", Some(false), registry),
             (
                 "Allow recovery",
                 recovery.map(|state| state.sql_account),
                 sql_account,
             ),
-            ("Add people", None, people),
+            ("Add users", None, people),
         ];
         let items = steps.into_iter().map(|(title, done, text)| {
             el("li")
@@ -134,7 +134,7 @@ impl OverviewPart<'_> {
             .attr("id", "first-steps")
             .child(el("h2").child("No clusters found yet"))
             .child(list)
-            .child(role.map(|_| sub("An administrator of the console's host does this.")))
+            .child(role.map(|_| sub("These steps require access to the console's host.")))
     }
 }
 

@@ -148,7 +148,7 @@ impl RecoveryPage<'_> {
         let page =
             |page: &str, text: &'static str| link(format!("/clusters/{cluster}/{page}"), text);
         el("p")
-            .child(page("stop-check", "May these nodes be stopped?"))
+            .child(page("stop-check", "Can these nodes be stopped?"))
             .child(" · ")
             .child(page("rolling-restart", "Rolling restart"))
             .child(" · ")

@@ -93,7 +93,7 @@ fn progress(view: &ClusterView, restart: &RollingRestart, now: Timestamp) -> Vec
             .class("quiet")
             .child("As of ")
             .child(ticking_age(restart.observed_at, now))
-            .child(". Restart a server in order (SIGTERM), not by a kill."),
+            .child(". Restart servers by a clean shutdown (SIGTERM), never by a kill (SIGKILL)."),
         el("p").child(again),
     ]
 }

@@ -54,7 +54,7 @@ pub(super) fn node_section(view: &ClusterView, id: &str) -> Option<El> {
 
 fn lead(node: &NodeRunway) -> &'static str {
     match node.away {
-        true => "It is away: ",
+        true => "Away now: ",
         false => "If it stopped now: ",
     }
 }
@@ -101,7 +101,7 @@ mod tests {
         // No other member reports its cache.
         let html = node_section(&view, "127.0.0.1").unwrap().html();
         assert!(
-            html.contains("not known: No remaining member says"),
+            html.contains("not known: No remaining member reports"),
             "{html}"
         );
         assert!(node_section(&view, "<b>").is_none());

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{Overview, SessionView};
-use galera::view::{ClusterSummary, label_texts};
+use galera::view::label_texts;
 
 use super::help;
 use crate::data::encode_segment;
-use crate::format::{link, quiet};
+use crate::format::{link, quiet, sub};
 use crate::links::{cluster_href, node_href};
 use crate::marks::{node_mark, state_badge, verdict_mark};
 use crate::markup::{El, el};
@@ -16,6 +16,8 @@ use crate::pages::{tab_label, tab_segments};
 
 /// Results that are shown.
 const LIMIT: usize = 20;
+/// Labels of a cluster that are shown, as in its row of the overview.
+const LABELS_SHOWN: usize = 5;
 
 /// Pages beside those of clusters, with what an account must be permitted to open them.
 const PAGES: [(&str, &str, Operation); 10] = [
@@ -38,10 +40,22 @@ const PAGES: [(&str, &str, Operation); 10] = [
 /// Something that was found.
 struct SearchResult {
     href: String,
-    /// What is searched, and the text of the link.
+    /// The text of the link; searched.
     text: String,
+    /// Labels of a cluster; searched, and shown after the link.
+    labels: Vec<String>,
     /// What it is, or its state.
     detail: El,
+}
+
+impl SearchResult {
+    /// The rank of its text and labels among all results; `None` unless these have all words.
+    fn rank(&self, words: &[String]) -> Option<usize> {
+        if self.labels.is_empty() {
+            return rank(&self.text, words);
+        }
+        rank(&format!("{} {}", self.text, self.labels.join(" ")), words)
+    }
 }
 
 pub(super) fn page(overview: &Overview, session: &SessionView, query: &str) -> El {
@@ -78,7 +92,7 @@ pub(super) fn page(overview: &Overview, session: &SessionView, query: &str) -> E
 fn results(overview: &Overview, session: &SessionView, query: &str) -> El {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
     let mut found: Vec<(usize, SearchResult)> = candidates(overview, session)
-        .filter_map(|result| Some((rank(&result.text, &words)?, result)))
+        .filter_map(|result| Some((result.rank(&words)?, result)))
         .collect();
     // Stable: within a rank the order of the candidates remains, clusters with the worst verdict first.
     found.sort_by_key(|(rank, _)| *rank);
@@ -92,6 +106,7 @@ fn results(overview: &Overview, session: &SessionView, query: &str) -> El {
             .child(link(result.href, result.text))
             .child(" ")
             .child(result.detail)
+            .child(label_line(&result.labels))
     });
     let more = (count > LIMIT).then(|| {
         el("p").class("quiet").child(format!(
@@ -103,15 +118,17 @@ fn results(overview: &Overview, session: &SessionView, query: &str) -> El {
         .child(more)
 }
 
-/// The name of a cluster, with its labels.
-fn named_with_labels(cluster: &ClusterSummary) -> String {
-    let labels = cluster.labels.iter();
-    let labels = labels.map(|(key, value)| format!(" {key}={value}"));
-    format!(
-        "{}{}",
-        cluster.name.display_name(),
-        labels.collect::<String>()
-    )
+/// The labels of a cluster: the first ones, and how many more there are.
+fn label_line(labels: &[String]) -> Option<El> {
+    let shown = labels.len().min(LABELS_SHOWN);
+    let more = labels.len() - shown;
+    (shown > 0).then(|| {
+        let mut text = labels[..shown].join(", ");
+        if more > 0 {
+            text.push_str(&format!(" and {more} more"));
+        }
+        sub(text)
+    })
 }
 
 /// The different labels of all clusters, sorted.
@@ -129,7 +146,8 @@ fn candidates<'a>(
 ) -> impl Iterator<Item = SearchResult> + 'a {
     let clusters = overview.clusters.iter().map(|cluster| SearchResult {
         href: cluster_href(&cluster.name),
-        text: named_with_labels(cluster),
+        text: cluster.name.display_name().into_owned(),
+        labels: label_texts(&cluster.labels).collect(),
         detail: state_badge(verdict_mark(cluster.verdict.state)),
     });
     let nodes = overview.clusters.iter().flat_map(|cluster| {
@@ -142,6 +160,7 @@ fn candidates<'a>(
             SearchResult {
                 href: node_href(&cluster.name, &node.id),
                 text: format!("{} / {name}", cluster.name.display_name()),
+                labels: Vec::new(),
                 detail: state_badge(node_mark(node.state)),
             }
         })
@@ -155,6 +174,7 @@ fn candidates<'a>(
         .map(|(href, label, _)| SearchResult {
             href: href.to_owned(),
             text: label.to_owned(),
+            labels: Vec::new(),
             detail: quiet("page"),
         });
     let tabs = overview.clusters.iter().flat_map(|cluster| {
@@ -162,6 +182,7 @@ fn candidates<'a>(
             Some(SearchResult {
                 href: format!("{}/{segment}", cluster_href(&cluster.name)),
                 text: format!("{} / {}", cluster.name.display_name(), tab_label(segment)?),
+                labels: Vec::new(),
                 detail: quiet("page of the cluster"),
             })
         })
@@ -169,11 +190,13 @@ fn candidates<'a>(
     let terms = help::terms().map(|term| SearchResult {
         href: format!("/help#{}", term.anchor()),
         text: term.name.to_owned(),
+        labels: Vec::new(),
         detail: quiet("glossary"),
     });
     let labels = labels(overview).into_iter().map(|label| SearchResult {
         href: format!("/?label={}", encode_segment(&label)),
         text: label,
+        labels: Vec::new(),
         detail: quiet("label: all its clusters"),
     });
     let clusters = clusters.chain(labels);

@@ -256,8 +256,8 @@ fn earlier_notes(part: &SeriesPart, series: &SeriesView) -> Vec<Content> {
         notes.push(el("p").class("notice").child(text).into());
     }
     let newest = part.newest.map_or_else(
-        || "it has none of this time".to_owned(),
-        |newest| format!("the newest of {}", absolute(newest)),
+        || "which has no data for this range".to_owned(),
+        |newest| format!("newest value {}", absolute(newest)),
     );
     let titles = CHARTED
         .iter()
@@ -265,7 +265,7 @@ fn earlier_notes(part: &SeriesPart, series: &SeriesView) -> Vec<Content> {
     let titles: Vec<&str> = titles.map(|metric| title(*metric)).collect();
     let without = match titles.is_empty() {
         true => String::new(),
-        false => format!(" It does not have: {}.", titles.join(", ")),
+        false => format!(" Not available there: {}.", titles.join(", ")),
     };
     let read = absolute(part.read_at);
     let text = format!(

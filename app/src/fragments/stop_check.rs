@@ -24,18 +24,15 @@ pub(super) fn page(view: &ClusterView, query: &PageQuery, now: Timestamp) -> El 
     let selected: Vec<NodeId> = selected.into_iter().flatten().collect();
     let unknown = unknown.into_iter().filter_map(Result::err).map(|text| {
         let shown: String = text.chars().take(80).collect();
-        let text = format!(
-            "{} has no node {shown:?}; it is not part of the answer.",
-            view.name
-        );
+        let text = format!("{} has no node {shown:?}; it is left out.", view.name);
         el("p").class("notice").child(text)
     });
     let answer = (!selected.is_empty()).then(|| answer(&stop_check(view, &selected), now));
     let intro =
-        "What an orderly stop of all selected nodes together would do now. Nothing is changed.";
+        "What a clean shutdown of all selected nodes together would do now. Nothing is changed.";
     el("div")
         .class("page")
-        .child(el("h2").child("May these nodes be stopped?"))
+        .child(el("h2").child("Can these nodes be stopped?"))
         .child(el("p").class("quiet").child(intro))
         .child(unknown.collect::<Vec<_>>())
         .child(answer)
@@ -116,7 +113,7 @@ fn answer(check: &StopCheck, now: Timestamp) -> El {
                 .class("quiet")
                 .child("As of ")
                 .child(ticking_age(check.observed_at, now))
-                .child(". An orderly stop is a shutdown (SIGTERM), not a kill."),
+                .child(". A clean shutdown (SIGTERM) is assumed, not a kill (SIGKILL)."),
         )
 }
 

@@ -93,7 +93,7 @@ fn token_fields(id: &str, roles: &[Role], account: Option<&str>) -> Vec<El> {
         text_field(
             format!("{id}-clusters"),
             "clusters",
-            "Clusters or patterns such as prod-*, separated by commas; empty for all",
+            "Clusters or patterns such as prod-*, separated by commas; blank = all",
             "",
         ),
         input_field(
@@ -182,7 +182,7 @@ fn services_section(accounts: &AccountList, refusal: Option<&str>) -> El {
         .child(text_field(
             "service-clusters".to_owned(),
             "clusters",
-            "Clusters or patterns such as prod-*, separated by commas; empty for all",
+            "Clusters or patterns such as prod-*, separated by commas; blank = all",
             "",
         ))
         .child(
@@ -206,7 +206,7 @@ fn all_section(tokens: &TokenList, now: Timestamp) -> El {
         .attr("id", "all-tokens")
         .child(el("h2").child("Tokens of all accounts"));
     if tokens.tokens.is_empty() {
-        return section.child(hint("None."));
+        return section.child(hint("No API tokens."));
     }
     let rows = tokens
         .tokens

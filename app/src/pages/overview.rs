@@ -71,14 +71,8 @@ fn table(window: &OverviewWindow, selection: &OverviewSelection, now: Option<Tim
         .iter()
         .map(|cluster| cluster_row(cluster, selection, now))
         .collect();
-    let table = (!rows.is_empty()).then(|| {
-        data_table(
-            "ledger clusters",
-            "Clusters, worst status first",
-            &COLUMNS,
-            rows,
-        )
-    });
+    let table =
+        (!rows.is_empty()).then(|| data_table("ledger clusters", "Clusters", &COLUMNS, rows));
     // Without any cluster the served part shows the first steps.
     let none = table.is_none() && window.total() > 0;
     el("div")

@@ -15,6 +15,10 @@ fn error_message(code: &str) -> &'static str {
         "session_ended" | "session_expired" | "session_invalid" => {
             "Your session has ended. Sign in again to continue."
         }
+        "session_not_kept" => {
+            "You are not signed in, because this browser did not keep the session cookie. Allow cookies for this site; if the \
+             console has an https address, use that one."
+        }
         "cross_origin" | "origin_required" => {
             "The request came from another site. Sign in from this page."
         }

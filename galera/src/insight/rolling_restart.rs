@@ -123,7 +123,7 @@ fn name_next(view: &ClusterView, steps: &mut [RestartStep]) {
         let label = node.map_or_else(|| step.node.to_string(), NodeView::label);
         if check.answer == StopAnswer::Yes {
             step.state = RestartState::Next;
-            step.message = format!("Restart {label} now, in order (SIGTERM).");
+            step.message = format!("Restart {label} now, by a clean shutdown (SIGTERM).");
             step.stop_check = Some(check);
             return;
         }

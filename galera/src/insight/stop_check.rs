@@ -178,9 +178,9 @@ fn summary(answer: StopAnswer, findings: &[StopFinding], votes: GroupVotes) -> S
         StopAnswer::CannotTell => format!("Cannot tell. {}", first(StopEffect::Unknown)),
         StopAnswer::Yes => match (votes.before, votes.after) {
             (Some(before), Some(after)) if before != after => format!(
-                "Yes. {after} of {before} votes remain, and the others stay Primary after an orderly stop."
+                "Yes. {after} of {before} votes remain, and the others stay Primary after a clean shutdown."
             ),
-            _ => "Yes. The others stay Primary after an orderly stop.".to_owned(),
+            _ => "Yes. The others stay Primary after a clean shutdown.".to_owned(),
         },
     }
 }
@@ -434,7 +434,7 @@ impl CheckBuilder {
                 StopEffect::Notice,
                 StopFindingCode::KillEndsPrimary,
                 None,
-                "If they are killed, or do not stop in order in time, the others lose quorum and accept no writes."
+                "If they are killed, or do not shut down cleanly in time, the others lose quorum and accept no writes."
                     .to_owned(),
             );
         }

@@ -154,7 +154,7 @@ mod tests {
                 false,
             ),
             (
-                "one may have left in order",
+                "one may have shut down cleanly",
                 vec![(1, Seen), (1, Stopped), (1, Silent)],
                 vec![],
                 true,

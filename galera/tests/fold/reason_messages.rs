@@ -134,6 +134,15 @@ fn unexpected_members_do_not_affect_the_verdict() {
 }
 
 #[test]
+fn a_node_that_notices_its_isolation_first_is_no_unknown_member() {
+    let isolated = FakeServer::non_primary("db2").view(&["AUTO"; 1], 0);
+    let view = FoldFixture::healthy().answers(MEMBERS[2], isolated).view();
+    assert_eq!(view.components[0].size, Some(3));
+    assert_eq!(view.components[0].members.len(), 2);
+    assert!(reason(&view, ReasonCode::UnknownMembers).is_none());
+}
+
+#[test]
 fn an_arbitrator_is_counted_but_not_named() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306", ""];
     let fixture = FoldFixture::expecting(&MEMBERS[..2])

@@ -73,7 +73,7 @@ fn the_member_with_the_fewest_clients_comes_first() {
     );
     assert_eq!(
         restart.steps[0].message,
-        "Restart db2 (10.0.0.2) now, in order (SIGTERM)."
+        "Restart db2 (10.0.0.2) now, by a clean shutdown (SIGTERM)."
     );
     assert!(restart.steps[0].stop_check.is_some());
     assert!(!restart.complete);

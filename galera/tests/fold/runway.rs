@@ -76,7 +76,7 @@ fn what_is_missing_is_named() {
     let gone = of(&empty, MEMBERS[2]);
     assert_eq!(gone.forecast.transfer, ReturnTransfer::Unknown);
     assert!(
-        gone.summary.contains("No remaining member says"),
+        gone.summary.contains("No remaining member reports"),
         "{gone:?}"
     );
     let nowhere = away(["1500", "900"], "").view();

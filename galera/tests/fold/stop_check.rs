@@ -46,7 +46,7 @@ fn one_of_three_may_be_stopped_and_the_risk_until_it_returns_is_named() {
     assert_eq!(check.answer, StopAnswer::Yes, "{check:#?}");
     assert_eq!(
         check.summary,
-        "Yes. 2 of 3 votes remain, and the others stay Primary after an orderly stop."
+        "Yes. 2 of 3 votes remain, and the others stay Primary after a clean shutdown."
     );
     assert_eq!(check.votes.primary_if_killed, Some(true));
     assert_eq!(check.votes.crashes_tolerated, Some(0));

@@ -12,7 +12,7 @@ use accounts::IssuedSession;
 use super::AppState;
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::ApiResult;
-use super::sign_in::see_other;
+use super::sign_in::{encode_query, see_other};
 
 /// Entries that the account page shows.
 const RECENT_MAX: usize = 20;
@@ -71,7 +71,7 @@ pub(super) async fn after_sign_in(
     };
     let since = since_last_sign_in(&entries, issued_at);
     if since.is_empty() {
-        return see_other(next);
+        return see_other(&first_location(next));
     }
     let now = console_core::clock::now();
     let items: String = grouped(&since)
@@ -94,6 +94,13 @@ pub(super) async fn after_sign_in(
         &content,
         FormTarget::None,
     ))
+}
+
+/// Where a browser goes that has just received its session: to the sign-in page, which redirects to `next`, unless the browser
+/// did not keep the cookie. Then the page shows that, instead of another empty form.
+pub(super) fn first_location(next: &str) -> String {
+    let next = encode_query(next);
+    format!("/sign-in?error=session_not_kept&next={next}")
 }
 
 /// Of the events of an account, newest first, those that its owner should know of: after the last sign-in on a known device

@@ -243,7 +243,7 @@ impl LinkRefusal {
             Self::Decided(_, ActionState::Expired) => "The request was not approved in time and has expired. Request it again, which repeats every check.".to_owned(),
             Self::Decided(_, ActionState::Superseded) => "The cluster changed, and the request was superseded. Request it again, which repeats every check.".to_owned(),
             Self::Decided(_, state) => format!("The request no longer waits for approval; its state is {}.", state.as_str()),
-            Self::Expired(_) => "This link has expired. If the request still waits for approval, open it in the console.".to_owned(),
+            Self::Expired(_) => "This link has expired. If the request is still waiting for approval, open it in the console.".to_owned(),
             Self::NotApprover(_) => "Your account does not have the approver role on this cluster, and the link is not used up. Pass it on to an approver, or view the request.".to_owned(),
             Self::OwnRequest(_) => "You requested this action, and another person must approve it. The link is not used up.".to_owned(),
             Self::AlreadyApproved(_) => "You have already approved this request; it needs the approval of another person. The link is not used up.".to_owned(),

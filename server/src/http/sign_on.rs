@@ -12,6 +12,7 @@ use serde::Deserialize;
 use accounts::SignInError;
 
 use super::AppState;
+use super::account_events::first_location;
 use super::cookie;
 use super::extract::{FormBody, QueryParams};
 use super::plain_page::{FormTarget, plain_page};
@@ -180,7 +181,11 @@ async fn complete(
     match signed_in {
         Ok(signed_in) => {
             app.metrics.sign_on("signed_in");
-            let page = refresh_page("Signed in", next, "Continue to Galera Console");
+            let page = refresh_page(
+                "Signed in",
+                &first_location(next),
+                "Continue to Galera Console",
+            );
             Ok(set_session_cookie(app, &signed_in, page))
         }
         Err(SignInError::SecondFactorRequired { challenge }) => {

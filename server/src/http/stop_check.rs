@@ -1,4 +1,4 @@
-//! May these nodes be stopped?
+//! Can these nodes be stopped?
 
 use std::sync::Arc;
 

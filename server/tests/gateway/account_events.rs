@@ -43,7 +43,7 @@ async fn the_owner_sees_what_others_did_at_the_next_sign_in() {
     let first = sign_in_form(&console, "").await;
     assert_eq!(
         (first.status.as_u16(), first.header(LOCATION)),
-        (303, "/actions")
+        (303, "/sign-in?error=session_not_kept&next=/actions")
     );
     let device = cookie(&first, "galera_console_device_");
     let root = console.sign_in("root").await;

@@ -86,7 +86,7 @@ async fn an_old_session_shows_no_secret_until_its_user_confirms() {
     age_proof(&console, &client).await;
     let page = account_page(&client).await;
     assert!(
-        page.contains("Confirm that it is you") && !page.contains("qr.svg"),
+        page.contains("Confirm your identity") && !page.contains("qr.svg"),
         "{page}"
     );
     let refused = submit(&client, "/account/factor", "", "*/*").await;

@@ -422,7 +422,7 @@ async fn the_form_asks_for_the_code_in_a_second_step() {
     let right = second(challenge, &code(&enrolled.secret, 0)).await;
     assert_eq!(
         (right.status.as_u16(), right.header(LOCATION)),
-        (303, "/audit")
+        (303, "/sign-in?error=session_not_kept&next=/audit")
     );
     assert_eq!(
         console

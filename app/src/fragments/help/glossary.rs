@@ -1,7 +1,7 @@
 //! The terms that the pages use, defined for a reader who knows databases but not Galera.
 
 /// Term and definition, in alphabetical order. `docs/glossary.md` is written from this table.
-pub(super) const TERMS: [(&str, &str); 33] = [
+pub(super) const TERMS: [(&str, &str); 34] = [
     (
         "Agent",
         "galera-agent: runs beside a database server, registers it in etcd, reports its position while it is stopped, and carries out signed orders.",
@@ -12,7 +12,7 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Bootstrap",
-        "Making one node, or one component, Primary without the votes of the others. What only others have may be lost, so that a second person approves it.",
+        "Making one node, or one component, Primary without the votes of the others. Transactions that only the others have may be lost, so a second person must approve it.",
     ),
     (
         "Certification",
@@ -24,7 +24,7 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Confirmed as stopped",
-        "The statement of a person, recorded by name, that a node that the console cannot reach is stopped and stays so.",
+        "A user's recorded statement that a node that the console cannot reach is stopped and stays down.",
     ),
     (
         "Decommission",
@@ -41,7 +41,7 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Finding",
-        "A risk besides the verdict, such as differing settings or a small gcache, with its evidence and remedy.",
+        "A risk that does not affect the status, such as differing settings or a small gcache, with its evidence and remedy.",
     ),
     (
         "Flow control",
@@ -54,6 +54,10 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     (
         "Gcache",
         "The ring buffer of recent write-sets on each node. An IST is possible while it reaches back to the position of the joiner.",
+    ),
+    (
+        "Held back",
+        "A node that waits, because its data has transactions that the cluster continued without. An approved rejoin sets that data aside and lets the node join empty.",
     ),
     (
         "History",
@@ -77,7 +81,7 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Plan",
-        "What an action would do, computed from current evidence: checks, commands, possible loss. It is computed again before it is carried out, and anything that changed stops it.",
+        "What an action would do, computed from current evidence: checks, commands, possible loss. It is computed again before execution; if it differs, nothing is executed.",
     ),
     (
         "Position",
@@ -113,7 +117,7 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Split brain",
-        "Two Primary components at the same time. Both may accept writes, and every write makes the later repair lose more. It lasts when the network is mended: each component has forgotten the addresses of the other.",
+        "Two Primary components at the same time. Both may accept writes, and every write makes the later repair lose more. It persists after the network is repaired, because each component has dropped the addresses of the other.",
     ),
     (
         "SST",
@@ -121,11 +125,11 @@ pub(super) const TERMS: [(&str, &str); 33] = [
     ),
     (
         "Unconfirmed node",
-        "A registration that nothing but itself supports. It has no effect on verdicts or plans until a member lists it, a setting names it, or an operator admits it.",
+        "A node that is only registered in etcd. It has no effect on status or plans until a member lists it, a setting names it, or an operator admits it.",
     ),
     (
         "Verdict",
-        "The state of a cluster in one word, computed from current evidence, with its reasons.",
+        "The status of a cluster in one word, computed from current evidence, with its reasons. The API, settings and the audit trail call the status by this name.",
     ),
     (
         "Weight",

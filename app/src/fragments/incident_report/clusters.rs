@@ -105,7 +105,7 @@ impl ClusterReport {
         };
         let verdicts = self.events.iter().filter_map(|event| match &event.change {
             StateChange::Verdict { to, .. } => {
-                let text = format!("Verdict {}", verdict_mark(*to).label);
+                let text = format!("Status {}", verdict_mark(*to).label);
                 Some(mark(event.at, text))
             }
             StateChange::Node { .. } => None,
@@ -131,7 +131,7 @@ impl ClusterReport {
         let heading = el("h3").child("Events");
         if rows.is_empty() {
             let text = match self.complete_since {
-                Some(_) => "Nothing changed in this time.",
+                Some(_) => "No events in this period.",
                 None => "The events could not be read.",
             };
             return el("div")

@@ -145,8 +145,8 @@ fn what_has_no_content_says_so() {
     let html = report.document(None);
     for expected in [
         "open at the export, for 20 min",
-        "No action was requested in this time.",
-        "The trail has no entry about it in this time.",
+        "No actions were requested in this period.",
+        "The audit trail has no entries about it in this period.",
         "The events could not be read.",
     ] {
         assert!(html.contains(expected), "{expected} in {html}");

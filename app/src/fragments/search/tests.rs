@@ -50,9 +50,29 @@ fn a_label_finds_its_clusters_and_the_page_of_all_of_them() {
     assert_eq!(html.matches("<a ").count(), 3, "{html}");
     let first = "<ul class=\"found\"><li><a href=\"/?label=env%3Dproduction\">env=production</a>";
     assert!(html.contains(first), "{html}");
+    // The label is beside the name of the link, not in it.
+    assert!(html.contains("/clusters/orders\">orders</a>"), "{html}");
+    assert!(
+        html.contains("<span class=\"sub\">env=production</span>"),
+        "{html}"
+    );
     assert!(!html.contains("my-orders"), "{html}");
     let other = results(&overview, &session, "env=productions").html();
     assert!(!other.contains("<a "), "{other}");
+}
+
+#[test]
+fn many_labels_are_counted() {
+    let mut overview = overview();
+    for index in 0..20 {
+        let label = (format!("k{index:02}"), "v".repeat(63));
+        overview.clusters[0].labels.extend([label]);
+    }
+    let session = fixtures::session("ann", &[Role::Viewer]);
+    let html = results(&overview, &session, "lab k19").html();
+    assert!(html.contains("/clusters/lab\">lab</a>"), "{html}");
+    assert!(html.contains("and 15 more"), "{html}");
+    assert!(!html.contains("k05"), "{html}");
 }
 
 #[test]

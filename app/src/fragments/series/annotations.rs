@@ -86,7 +86,7 @@ pub(super) async fn read(
 
 fn change_text(change: &StateChange) -> String {
     match change {
-        StateChange::Verdict { to, .. } => format!("Verdict {}", verdict_mark(*to).label),
+        StateChange::Verdict { to, .. } => format!("Status {}", verdict_mark(*to).label),
         StateChange::Node { node, name, to, .. } => {
             let label = name.clone().unwrap_or_else(|| node.to_string());
             let state = to.map_or("No longer known", |state| node_mark(state).label);

@@ -92,7 +92,7 @@ pub(in crate::insight) fn forecast(
     let caches = donors.filter_map(|donor| Some((donor, donor.cached_from?)));
     let Some((donor, cached_from)) = caches.min_by_key(|(_, from)| *from) else {
         return unknown(format!(
-            "No remaining member says which transactions its cache holds, so {label} may need a full state transfer (SST)."
+            "No remaining member reports which transactions its cache holds, so {label} may need a full state transfer (SST)."
         ));
     };
     let donor_label = donor.label();

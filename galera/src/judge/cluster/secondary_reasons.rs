@@ -319,14 +319,10 @@ fn add_unknown_members(context: &VerdictContext<'_>, reasons: &mut ReasonCollect
         .size
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(0);
-    // An unreachable node may be one of the members that a list without addresses counts.
-    let unreachable = nodes
-        .iter()
-        .enumerate()
-        .filter(|(node, facts)| facts.fresh_answer().is_none() && !primary.members.contains(node))
-        .count();
-    let known = primary.members.len();
-    if counted > known + unreachable {
+    // A list without addresses may count any known node outside: one that cannot be reached, or one that has left its peers
+    // and noticed it first.
+    if counted > nodes.len() {
+        let known = primary.members.len();
         reasons.add_for_cluster(
             ReasonCode::UnknownMembers,
             &format!(

@@ -144,7 +144,7 @@ impl UnseenMembers {
             .collect();
         let left = match stopped.len() {
             0 => String::new(),
-            _ => format!(" if {} left in order", join(&stopped)),
+            _ => format!(" if {} shut down cleanly", join(&stopped)),
         };
         format!(
             "{} {are} non-Primary; {names}, which {could}{left}, {answer} ({}). Whether the cluster accepts writes is unknown.",
