@@ -140,7 +140,7 @@ async fn reordered_and_repeated_entries_do_not_verify() {
         let repeated = numbers.iter().filter(|number| **number == 6).count();
         let verifies = verified(&replica).await.is_ok();
         assert!(
-            (repeated == 1 && verifies) || !verifies,
+            repeated == 1 || !verifies,
             "{free}: {numbers:?} up to {last}"
         );
     }
