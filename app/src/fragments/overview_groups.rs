@@ -103,10 +103,10 @@ fn table(overview: &Overview, key: &str, selection: &OverviewSelection) -> El {
         };
         let counts = group.counts().into_iter().flat_map(|(verdict, count)| {
             let badge: Content = state_badge(verdict_mark(verdict)).into();
-            [badge, format!(" {count} ").into()]
+            [format!("{count} ").into(), badge, " ".into()]
         });
         row(name)
-            .child(cell(COLUMNS[1], group.clusters.len().to_string()).class("n"))
+            .child(cell(COLUMNS[1], group.clusters.len().to_string()))
             .child(cell(COLUMNS[2], Content::Many(counts.collect())))
     });
     let caption = "Clusters by label, worst status first";

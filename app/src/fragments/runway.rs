@@ -45,11 +45,17 @@ pub(super) fn node_section(view: &ClusterView, id: &str) -> Option<El> {
             .child(
                 el("p")
                     .child(lead(node))
-                    .child(node.summary.clone())
+                    .child(node.summary.trim_end_matches('.').to_owned())
                     .child("."),
             )
-            .child(quiet(node.forecast.message.clone())),
+            .child(explanation(node).map(quiet)),
     )
+}
+
+/// The forecast in full, unless the summary has it already.
+fn explanation(node: &NodeRunway) -> Option<String> {
+    let message = &node.forecast.message;
+    (!node.summary.contains(message.as_str())).then(|| message.clone())
 }
 
 fn lead(node: &NodeRunway) -> &'static str {
@@ -104,6 +110,8 @@ mod tests {
             html.contains("not known: No remaining member reports"),
             "{html}"
         );
+        assert_eq!(html.matches("No remaining member reports").count(), 1);
+        assert!(!html.contains(".."), "{html}");
         assert!(node_section(&view, "<b>").is_none());
     }
 }

@@ -91,7 +91,7 @@ fn what_the_metrics_server_serves_is_named_with_its_age() {
         (absolute(part.to), absolute(part.newest.unwrap()))
     };
     let expected = format!(
-        "Figures before {to} are from the metrics server https://metrics.example.org, read at {to}, the newest of {newest}. It does not have: Connections."
+        "Figures before {to} are from the metrics server https://metrics.example.org, read at {to}, newest value {newest}. Not available there: Connections."
     );
     assert!(page.contains(&expected), "{page}");
     assert!(page.contains("365d") && !page.contains("Not recording now"));
