@@ -8,7 +8,7 @@ use galera::publish::notification::delivery::{ChannelKind, TargetView};
 use registry::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::target_request::shown_url;
+use super::webhook_client::ReceiverUrl;
 
 /// A secret that serializes to plain text for etcd and is hidden from `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -93,6 +93,11 @@ impl TargetChannel {
             },
         }
     }
+}
+
+/// What is shown of a URL that is a secret: its origin.
+pub(super) fn shown_url(url: &str) -> Option<String> {
+    url.parse::<ReceiverUrl>().ok().map(|url| url.origin())
 }
 
 impl TargetRecord {

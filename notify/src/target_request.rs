@@ -9,7 +9,7 @@ use lettre::Address;
 use registry::Secret;
 use serde::Deserialize;
 
-use super::target::{StoredSecret, TargetChannel, TargetRecord};
+use super::target::{StoredSecret, TargetChannel, TargetRecord, shown_url};
 use super::webhook_client::{ReceiverUrl, sensitive_header_value};
 
 /// Maximum length of a name, in characters.
@@ -278,11 +278,6 @@ impl TargetRequest {
             .map_err(|reason: String| invalid("url", reason))?;
         Ok(url.to_string())
     }
-}
-
-/// What is shown of a URL that is a secret: its origin.
-pub(super) fn shown_url(url: &str) -> Option<String> {
-    url.parse::<ReceiverUrl>().ok().map(|url| url.origin())
 }
 
 fn parse_name(text: &str) -> Result<String, InvalidTarget> {

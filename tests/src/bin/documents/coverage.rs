@@ -120,7 +120,7 @@ mod tests {
 
     fn block(line: usize, text: &str) -> ShellBlock {
         ShellBlock {
-            page: "docs/page.md".to_owned(),
+            page: "page.md".to_owned(),
             line,
             text: text.to_owned(),
         }
@@ -128,7 +128,7 @@ mod tests {
 
     const fn page(blocks: &'static [BlockEntry]) -> PageEntry {
         PageEntry {
-            page: "docs/page.md",
+            page: "page.md",
             scene: Scene::NewHost,
             before: "",
             blocks,
@@ -177,7 +177,7 @@ mod tests {
         let blocks = vec![block(3, "first\n"), block(9, "second\n")];
         let error = plan(blocks, &entries).err().unwrap().to_string();
         assert!(
-            error.starts_with("docs/page.md:9: this block has no entry"),
+            error.starts_with("page.md:9: this block has no entry"),
             "{error}"
         );
         assert!(error.contains("tests/src/bin/documents/table"), "{error}");

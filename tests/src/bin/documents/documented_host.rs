@@ -39,7 +39,7 @@ pub(crate) struct DocumentedHost {
 }
 
 impl DocumentedHost {
-    /// Gives this process's namespaces the addresses and names, and directories of their own in place of `/etc`, `/run`,
+    /// Gives this process's namespaces the addresses and names, and separate directories in place of `/etc`, `/run`,
     /// `/var/lib` and `/var/log`.
     ///
     /// # Errors

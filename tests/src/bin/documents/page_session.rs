@@ -33,7 +33,7 @@ pub(crate) struct PageSession<'a> {
     page: &'a PlannedPage,
     /// The reader's home and working directory, output of the blocks, logs of consoles.
     directory: PathBuf,
-    /// Every page has a state of its own in etcd.
+    /// Every page has a separate state in etcd.
     state_prefix: String,
 }
 
