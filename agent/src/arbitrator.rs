@@ -292,7 +292,7 @@ fn read_lines(output: PipeReader) -> mpsc::Receiver<String> {
             .is_ok_and(|read| read > 0)
         {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            let shown = galera::log_line::single_line(&text, false);
+            let shown = galera::log_line::single_line(&text);
             let _ = writeln!(std::io::stderr(), "garbd: {}", shown.trim_end());
             // Fails once the agent has ended.
             let _ = sender.blocking_send(text);

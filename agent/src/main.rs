@@ -1,7 +1,7 @@
 //! `galera-agent`: command line and exit codes.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -403,12 +403,11 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
             format!("{directives:?} is not a valid filter: {error}"),
         )
     })?;
-    let colors = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_ansi(colors)
-        .with_writer(move || galera::log_line::LineWriter { colors })
+        .with_ansi(false)
+        .with_writer(|| galera::log_line::LineWriter)
         .init();
     Ok(())
 }

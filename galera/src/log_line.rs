@@ -7,17 +7,16 @@ use std::io;
 use crate::invisible::is_invisible;
 
 /// Writes each event of a log to standard error as one line, whatever text of other programs it contains.
+///
+/// The formatter must not insert colors: their escape characters cannot be told from those of other programs.
 #[derive(Clone, Copy, Debug)]
-pub struct LineWriter {
-    /// Whether the formatter inserts colors.
-    pub colors: bool,
-}
+pub struct LineWriter;
 
 impl io::Write for LineWriter {
     /// Called once for each event.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        io::stderr().write_all(single_line(&text, self.colors).as_bytes())?;
+        io::stderr().write_all(single_line(&text).as_bytes())?;
         Ok(event.len())
     }
 
@@ -28,14 +27,13 @@ impl io::Write for LineWriter {
 
 /// `text` on one line: invisible characters, among them control characters and those that reorder text, are written as
 /// `\n` or `\u{85}`. A final line feed stays.
-/// With `keep_colors`, so do the escape characters of a terminal's colors, which the caller has inserted.
 #[must_use]
-pub fn single_line(text: &str, keep_colors: bool) -> Cow<'_, str> {
+pub fn single_line(text: &str) -> Cow<'_, str> {
     let (body, end) = match text.strip_suffix('\n') {
         Some(body) => (body, "\n"),
         None => (text, ""),
     };
-    let is_unsafe = |c: char| is_invisible(c) && c != '\t' && !(keep_colors && c == '\u{1b}');
+    let is_unsafe = |c: char| is_invisible(c) && c != '\t';
     if !body.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -71,8 +69,7 @@ mod tests {
             ("\u{9b}31m Grüße", "\\u{9b}31m Grüße"),
             ("\u{202e}n1 מסד", "\\u{202e}n1 מסד"),
         ] {
-            assert_eq!(single_line(text, false), expected);
+            assert_eq!(single_line(text), expected);
         }
-        assert_eq!(single_line("\u{1b}[2m\r", true), "\u{1b}[2m\\r");
     }
 }

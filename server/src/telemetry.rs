@@ -2,7 +2,6 @@
 
 mod export;
 
-use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use registry::spans;
@@ -105,10 +104,9 @@ pub fn init_with(log: &LogConfig, spans: Option<SpanLayer>) {
             registry.with(json).try_init()
         }
         LogFormat::Text => {
-            let colors = std::io::stderr().is_terminal();
             let text = fmt::layer()
-                .with_ansi(colors)
-                .with_writer(move || galera::log_line::LineWriter { colors })
+                .with_ansi(false)
+                .with_writer(|| galera::log_line::LineWriter)
                 .with_filter(filter);
             registry.with(text).try_init()
         }

@@ -52,6 +52,24 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
     }
 }
 
+/// People try the agent in a terminal, where standard error, and so the log, is one.
+#[test]
+fn the_agent_starts_in_a_terminal() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .args([&format!("{BINARY} report"), "/dev/null"])
+        .env("CLUSTER_NAME", "lab")
+        .env("DISCOVERY_SERVICE", "127.0.0.1:1")
+        .env("HEALTH_LISTEN", &address)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(64), "{log}");
+    assert!(log.contains(&address) && !log.contains('\u{1b}'), "{log}");
+}
+
 #[tokio::test]
 async fn a_taken_health_port_exits_64() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

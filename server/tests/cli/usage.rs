@@ -1,8 +1,11 @@
 //! Usage, configuration and exit codes.
 
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
+use crate::program::PASSWORD;
 use crate::program::code_and_output;
 use crate::program::console_command;
 use crate::program::run;
@@ -70,6 +73,34 @@ fn invalid_usage_exits_with_64() {
             );
         }
     }
+}
+
+/// People run commands in a terminal, where standard error, and so the log, is one.
+#[test]
+fn commands_work_in_a_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("etcd").display().to_string();
+    let program = env!("CARGO_BIN_EXE_galera-console");
+    let line = format!("{program} user add ada --role admin --etcd-data-dir {data}");
+    let mut running = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keyboard = running.stdin.take().unwrap();
+    keyboard
+        .write_all(format!("{PASSWORD}\n{PASSWORD}\n").as_bytes())
+        .unwrap();
+    drop(keyboard);
+    let (code, text) = code_and_output(&running.wait_with_output().unwrap());
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("Password for ada: "), "{text}");
+    assert!(
+        !text.contains("panicked") && !text.contains('\u{1b}'),
+        "{text}"
+    );
 }
 
 #[test]
