@@ -1,5 +1,6 @@
 //! `token …`: manages API tokens directly in etcd.
 
+use std::io::Write;
 use std::time::Duration;
 
 use accounts::{NewToken, TokenId, TokenStore, TokenStoreError, UserName};
@@ -85,23 +86,36 @@ async fn execute(command: TokenCommand, config: AdminConfig) -> Result<(), CliEr
         let store = TokenStore::new(state.registry.clone(), &prefix, state.audit_trail())
             .acting_as(&actor())
             .with_lifetime_max(lifetime_max);
-        let mut message = apply(command, &store).await?;
+        let mut output = apply(command, &store).await?;
         let tampered = state.registry.tampered();
         for record in tampered.below(&AccountKeys::new(&prefix).tokens()) {
-            message.push_str(&format!(
+            output.notes.push_str(&format!(
                 "{} was changed outside the console and is ignored: {}\n",
                 record.key, record.reason
             ));
         }
-        Ok(message)
+        Ok(output)
     })
     .await;
-    print(&done?)
+    let TokenOutput { result, notes } = done?;
+    print(&result)?;
+    // A closed standard error is no reason to fail: the token exists.
+    let _ = std::io::stderr().write_all(notes.as_bytes());
+    Ok(())
 }
 
-async fn apply(command: TokenCommand, store: &TokenStore) -> Result<String, TokenStoreError> {
+/// What a command prints.
+struct TokenOutput {
+    /// For standard output: a new token alone, so that it can be redirected to a file.
+    result: String,
+    /// For standard error.
+    notes: String,
+}
+
+async fn apply(command: TokenCommand, store: &TokenStore) -> Result<TokenOutput, TokenStoreError> {
     let at = now();
-    Ok(match command {
+    let mut notes = String::new();
+    let result = match command {
         TokenCommand::Add {
             account,
             name,
@@ -116,17 +130,19 @@ async fn apply(command: TokenCommand, store: &TokenStore) -> Result<String, Toke
                 expires_at: at.plus(Duration::from_secs(u64::from(days) * 86_400)),
             };
             let created = store.create(&account, new, at).await?;
-            format!(
-                "{}\nThis is token {} of {account}, valid until {}. It is shown only now.\n",
-                created.secret, created.view.id, created.view.expires_at
-            )
+            notes = format!(
+                "This is token {} of {account}, valid until {}. It is shown only now.\n",
+                created.view.id, created.view.expires_at
+            );
+            format!("{}\n", created.secret)
         }
         TokenCommand::List(account) => table(&store.list(account.as_ref(), at).await?),
         TokenCommand::Remove(id) => {
             store.revoke(&id, at).await?;
             format!("Revoked token {id}; it no longer permits anything.\n")
         }
-    })
+    };
+    Ok(TokenOutput { result, notes })
 }
 
 fn table(tokens: &[TokenView]) -> String {

@@ -1,7 +1,7 @@
 //! `token`.
 
 use crate::etcd::TestEtcd;
-use crate::program::{PASSWORD, run, run_with_stdin};
+use crate::program::{PASSWORD, console_command, run, run_with_stdin};
 
 #[tokio::test]
 async fn tokens_are_managed_from_the_command_line() {
@@ -107,6 +107,17 @@ async fn tokens_are_managed_from_the_command_line() {
         let (code, text) = command(&["token", "remove", id]);
         assert!(code == 64 && text.contains(part), "{text}");
     }
+    // Standard output can be a file of curl, Prometheus or `ctl`.
+    let arguments = [
+        "token", "add", "ci", "file", "--role", "viewer", "--days", "1",
+    ];
+    let arguments = [&arguments[..], &["--etcd-endpoints", &url]].concat();
+    let output = console_command(&arguments).output().unwrap();
+    let file = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        file.starts_with("gct_") && file.lines().count() == 1,
+        "{file}"
+    );
     let (code, trail) = command(&["audit", "export"]);
     assert_eq!(code, 0, "{trail}");
     for event in ["token_created", "token_revoked"] {
