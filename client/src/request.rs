@@ -62,9 +62,13 @@ pub(crate) fn build_request(
                     members.insert(argument.name.to_owned(), value);
                 }
             }
-            ArgumentPlace::Document => {
+            ArgumentPlace::Document(read_only) => {
                 if let Some(path) = values.and_then(|values| values.first()) {
-                    body = Some(read_document(path)?);
+                    let mut document = read_document(path)?;
+                    if let Some(members) = document.as_object_mut() {
+                        members.retain(|name, _| !read_only.contains(&name.as_str()));
+                    }
+                    body = Some(document);
                 }
             }
             ArgumentPlace::Body | ArgumentPlace::Client | ArgumentPlace::Select(_) => {}

@@ -95,20 +95,18 @@ impl TargetChannel {
     }
 }
 
+/// What is shown of a URL that is a secret: its origin.
+pub(super) fn shown_url(url: &str) -> Option<String> {
+    url.parse::<ReceiverUrl>().ok().map(|url| url.origin())
+}
+
 impl TargetRecord {
     /// The target as the API shows it. The caller fills in `waiting` and `last`.
     #[must_use]
     pub fn to_view(&self, id: &str, revision: i64) -> TargetView {
         let (url, has_secret) = match &self.channel {
             TargetChannel::Webhook { url, .. } => (Some(url.clone()), true),
-            TargetChannel::Slack { url } => {
-                let origin = url
-                    .0
-                    .expose()
-                    .parse::<ReceiverUrl>()
-                    .map(|url| url.origin());
-                (origin.ok(), true)
-            }
+            TargetChannel::Slack { url } => (shown_url(url.0.expose()), true),
             TargetChannel::Alertmanager { url, authorization } => {
                 (Some(url.clone()), authorization.is_some())
             }

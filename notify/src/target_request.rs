@@ -9,7 +9,7 @@ use lettre::Address;
 use registry::Secret;
 use serde::Deserialize;
 
-use super::target::{StoredSecret, TargetChannel, TargetRecord};
+use super::target::{StoredSecret, TargetChannel, TargetRecord, shown_url};
 use super::webhook_client::{ReceiverUrl, sensitive_header_value};
 
 /// Maximum length of a name, in characters.
@@ -194,9 +194,17 @@ impl TargetRequest {
                     None => secret.clone(),
                 },
             },
-            TargetChannel::Slack { url } => TargetChannel::Slack {
-                url: StoredSecret(Secret::new(self.url_or_current(url.0.expose())?)),
-            },
+            TargetChannel::Slack { url } => {
+                let current = url.0.expose();
+                // What answers show of it stands for all of it.
+                let url = match (&self.url, shown_url(current)) {
+                    (Some(given), Some(shown)) if given.trim() == shown => current.to_owned(),
+                    _ => self.url_or_current(current)?,
+                };
+                TargetChannel::Slack {
+                    url: StoredSecret(Secret::new(url)),
+                }
+            }
             TargetChannel::Alertmanager { url, authorization } => TargetChannel::Alertmanager {
                 url: self.url_or_current(url)?,
                 authorization: match self.authorization.as_deref().map(str::trim) {
@@ -239,8 +247,17 @@ impl TargetRequest {
                 self.authorization.is_some(),
                 kind == ChannelKind::Alertmanager,
             ),
-            ("to", self.to.is_some(), kind == ChannelKind::Email),
-            ("people", self.people.is_some(), kind == ChannelKind::Email),
+            // Answers have both for every channel, empty and off.
+            (
+                "to",
+                self.to.as_ref().is_some_and(|to| !to.is_empty()),
+                kind == ChannelKind::Email,
+            ),
+            (
+                "people",
+                self.people == Some(true),
+                kind == ChannelKind::Email,
+            ),
         ];
         match given
             .into_iter()
@@ -396,6 +413,26 @@ mod tests {
         let target = request(webhook_body()).new_target("ada", NOW).unwrap();
         let other = request(serde_json::json!({"type": "slack"})).apply_to(&target, "ada", NOW);
         assert_eq!(other.unwrap_err().field, "type");
+    }
+
+    #[test]
+    fn what_is_shown_of_a_secret_url_stands_for_all_of_it() {
+        let url = "https://hooks.example.org/services/T000/B000/xxxx";
+        let slack = request(serde_json::json!({"name": "s", "type": "slack", "url": url}));
+        let target = slack.new_target("ada", NOW).unwrap();
+        let shown = target.to_view("s", 1).url.unwrap();
+        assert!(!shown.contains("services"), "{shown}");
+        let changed = |url: &str| {
+            let change = request(serde_json::json!({"url": url, "to": [], "people": false}));
+            change.apply_to(&target, "ada", NOW).unwrap().channel
+        };
+        assert_eq!(changed(&shown), target.channel);
+        for other in [
+            "https://other.example.org",
+            "https://hooks.example.org/services/new",
+        ] {
+            assert_ne!(changed(other), target.channel, "{other}");
+        }
     }
 
     #[test]

@@ -67,8 +67,8 @@ pub enum ArgumentPlace {
     Query,
     /// A member of the JSON body.
     Body,
-    /// The whole JSON body, from a file.
-    Document,
+    /// The whole JSON body, from a file, without these members: answers have them, and only the console sets them.
+    Document(&'static [&'static str]),
     /// Not for the API: the client uses it.
     Client,
     /// Selects this member of an array of the answer, by its `id`; the array's pointer.
@@ -248,11 +248,17 @@ impl ApiArgument {
     pub(crate) const fn document(help: &'static str) -> Self {
         Self::new(
             "file",
-            ArgumentPlace::Document,
+            ArgumentPlace::Document(&[]),
             ArgumentKind::File,
             true,
             help,
         )
+    }
+
+    /// Leaves these members out of the document, so that what `show` printed can be sent back.
+    pub(crate) const fn without(mut self, members: &'static [&'static str]) -> Self {
+        self.place = ArgumentPlace::Document(members);
+        self
     }
 
     pub(crate) const fn client(name: &'static str, kind: ArgumentKind, help: &'static str) -> Self {

@@ -5,8 +5,16 @@ use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
 
 const ID: ApiArgument = ApiArgument::path("id", Text("ID"), "The target's id");
 const DOCUMENT: ApiArgument = ApiArgument::document(
-    "A JSON file with the target as in docs/notifications.md, `-` for standard input; secrets do not belong on a command line",
-);
+    "A JSON file with the target as in docs/notifications.md, or as `targets show --output json` prints it, `-` for standard input; secrets do not belong on a command line",
+)
+.without(&[
+    "id",
+    "has_secret",
+    "changed_at",
+    "changed_by",
+    "waiting",
+    "last",
+]);
 
 pub(super) static COMMANDS: &[ApiCommand] = &[
     ApiCommand::get(

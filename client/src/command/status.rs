@@ -7,7 +7,15 @@ const SLUG: ApiArgument = ApiArgument::path("slug", Text("SLUG"), "The page's na
 const ID: ApiArgument = ApiArgument::path("id", Text("ID"), "The id, as the list shows it");
 const DOCUMENT: ApiArgument = ApiArgument::document(
     "A JSON file with the page as `status-pages show --output json` prints it, `-` for standard input",
-);
+)
+.without(&[
+    "selected",
+    "links",
+    "created_by",
+    "created_at",
+    "changed_at",
+    "url",
+]);
 const CLUSTERS: ApiArgument =
     ApiArgument::body("clusters", Clusters, "The clusters concerned").required();
 const TITLE: ApiArgument =

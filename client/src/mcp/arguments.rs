@@ -21,7 +21,7 @@ fn arguments(tool: &McpTool) -> impl Iterator<Item = &'static ApiArgument> {
             && !withheld.contains(&argument.flag)
             && !matches!(
                 argument.place,
-                ArgumentPlace::Fixed(_) | ArgumentPlace::Client | ArgumentPlace::Document
+                ArgumentPlace::Fixed(_) | ArgumentPlace::Client | ArgumentPlace::Document(_)
             )
     })
 }

@@ -125,6 +125,98 @@ fn sample_arguments(command: &ApiCommand, all: bool, document: &str) -> GivenArg
         .collect()
 }
 
+/// Documents of every kind that can be shown, edited and sent back: the words of the commands that create, show and change
+/// one, where its name is, and the document.
+fn documents() -> Vec<([&'static str; 3], &'static str, Value)> {
+    let target = |channel: Value| {
+        let mut document = json!({"name": "pager", "kinds": ["verdict"], "clusters": ["lab"]});
+        let members = document.as_object_mut().unwrap();
+        members.extend(channel.as_object().unwrap().clone());
+        (
+            ["targets add", "targets show", "targets change"],
+            "id",
+            document,
+        )
+    };
+    vec![
+        target(
+            json!({"type": "webhook", "url": "https://hooks.example.org/a", "secret": "0123456789abcdef"}),
+        ),
+        target(json!({"type": "slack", "url": "https://hooks.slack.com/services/T000/B000/xxxx"})),
+        target(json!({"type": "alertmanager", "url": "https://alerts.example.org/"})),
+        target(json!({"type": "email", "to": ["dba@example.org"], "people": true})),
+        (
+            [
+                "status-pages create",
+                "status-pages show",
+                "status-pages replace",
+            ],
+            "slug",
+            json!({
+                "slug": "team", "title": "Team", "clusters": [{"cluster": "lab", "name": "Orders"}],
+                "labels": ["env=test"], "visibility": "link", "show": {"hosts": true},
+                "embed": ["https://intranet.example.org"], "automatic": null,
+            }),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shown_can_be_edited_and_sent_back() {
+    let changing = commands().filter(|command| {
+        let places = command.arguments.iter().map(|argument| argument.place);
+        let of_one = command
+            .arguments
+            .iter()
+            .any(|argument| argument.place == ArgumentPlace::Path);
+        of_one
+            && places
+                .into_iter()
+                .any(|place| matches!(place, ArgumentPlace::Document(_)))
+    });
+    for command in changing {
+        let tested = documents()
+            .iter()
+            .any(|(names, ..)| names[2] == command.name());
+        assert!(tested, "add a document of `ctl {}`", command.name());
+    }
+    let (console, token) = console_with_token(ConsoleOptions::default(), &[Role::Admin]).await;
+    let program = ProgramClient::new(serve(&console).await, &token);
+    let run = async |words: &str, more: &[&str]| {
+        let words: Vec<&str> = words.split(' ').chain(more.iter().copied()).collect();
+        program.ctl(&words).await
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for ([create, show, change], name, document) in documents() {
+        std::fs::write(file.path(), document.to_string()).unwrap();
+        let created = run(create, &["--file", path]).await.json();
+        let name = created[name].as_str().unwrap().to_owned();
+        if create == "status-pages create" {
+            let link = run("status-pages add-link", &[&name, "--label", "Partner"]).await;
+            assert_eq!(link.code, 0, "{link:?}");
+        }
+        let shown = run(show, &[&name]).await;
+        std::fs::write(file.path(), &shown.stdout).unwrap();
+        let changed = run(change, &[&name, "--file", path]).await;
+        assert_eq!(changed.code, 0, "{document}: {changed:?}");
+        let (before, mut after) = (shown.json(), run(show, &[&name]).await.json());
+        for member in ["revision", "changed_at"] {
+            assert!(!before[member].is_null(), "{before}");
+            after[member] = before[member].clone();
+        }
+        assert_eq!(before, after);
+        // The file is of an earlier revision now.
+        let stale = run(change, &[&name, "--file", path]).await;
+        assert_ended(&stale, 1, &["409"]);
+        let mut typo = before;
+        typo["clustres"] = json!([]);
+        std::fs::write(file.path(), typo.to_string()).unwrap();
+        let refused = run(change, &[&name, "--file", path]).await;
+        assert_ended(&refused, 1, &["clustres"]);
+    }
+}
+
 /// Codes that say that the request itself is not what the API expects.
 const MALFORMED: &[&str] = &[
     "ambiguous_header",
