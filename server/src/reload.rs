@@ -1,14 +1,19 @@
 //! Reads the configuration again on SIGHUP, and applies what can change while the console runs.
 //!
 //! An invalid configuration changes nothing. What needs a restart is logged with both values, again on each reload until it
-//! is restarted. Contents of files with secrets are compared by digest and never logged.
+//! is restarted. Contents of files with secrets are compared by digest and never logged. The audit trail has the names of the
+//! settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use console_core::clock::now;
+use galera::record::audit::{AuditEvent, AuditRecord};
 use tokio::signal::unix::Signal;
+use tokio::time::sleep;
 
 use crate::composition::probe_networks;
 use crate::config::{Config, settings};
@@ -40,6 +45,10 @@ fn effect_of(flag: &str) -> ChangeEffect {
     }
 }
 
+/// Time between two attempts to record reloads in the audit trail.
+const RECORD_INTERVAL: Duration = Duration::from_secs(5);
+/// Reloads that wait for etcd to be recorded; of more the oldest are left out.
+const UNRECORDED_MAX: usize = 100;
 /// The setting that is applied after the others.
 const LOG_LEVEL: &str = "log-level";
 /// A setting as it was read.
@@ -111,6 +120,28 @@ fn changes(running: &ReadSettings, read: &ReadSettings) -> Vec<SettingChange> {
     all.collect()
 }
 
+/// Names of the changed settings, as the audit trail has them; `None` if nothing changed.
+fn audit_detail(outcomes: &[(SettingChange, bool)]) -> Option<BTreeMap<String, String>> {
+    let names = |kept: &dyn Fn(&SettingChange, bool) -> bool| {
+        let kept = outcomes
+            .iter()
+            .filter(|(change, applied)| kept(change, *applied));
+        kept.map(|(change, _)| change.flag)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let detail = [
+        ("applied", names(&|_, applied| applied)),
+        ("restart", names(&|_, applied| !applied)),
+        ("content", names(&|change, _| change.is_content)),
+    ];
+    let named = detail.into_iter().filter(|(_, names)| !names.is_empty());
+    let detail: BTreeMap<_, _> = named
+        .map(|(name, names)| (name.to_owned(), names))
+        .collect();
+    (!detail.is_empty()).then_some(detail)
+}
+
 /// Applies configurations to a running console.
 pub(crate) struct ConfigReload {
     load: ConfigLoader,
@@ -118,12 +149,18 @@ pub(crate) struct ConfigReload {
     /// Whether the etcd in use is on this host, which decides where probes may connect to.
     etcd_is_local: bool,
     app: AppState,
+    /// The replica, as the audit trail names it.
+    actor: String,
+    /// Reloads that are not in the audit trail yet, oldest first.
+    unrecorded: VecDeque<AuditRecord>,
 }
 
 impl ConfigReload {
-    /// For the console `app`, which was built from `config`.
-    pub(crate) fn new(load: ConfigLoader, config: &Config, app: AppState) -> Self {
+    /// For the console `app`, which was built from `config`, as the replica `actor`.
+    pub(crate) fn new(load: ConfigLoader, config: &Config, app: AppState, actor: String) -> Self {
         Self {
+            actor,
+            unrecorded: VecDeque::new(),
             load,
             running: ReadSettings::of(config),
             etcd_is_local: config.etcd.is_local(),
@@ -133,24 +170,66 @@ impl ConfigReload {
 
     /// Reloads at each `hangup`, forever.
     pub(crate) async fn run(mut self, mut hangup: Signal) {
-        while hangup.recv().await.is_some() {
-            let load = Arc::clone(&self.load);
-            let read = tokio::task::spawn_blocking(move || {
-                load().map(|config| (ReadSettings::of(&config), config))
-            });
-            match read.await {
-                Ok(Ok((read, config))) => self.apply(&read, &config),
-                Ok(Err(problems)) => tracing::error!(
-                    "SIGHUP: the configuration is not valid, nothing was changed: {problems}"
-                ),
-                Err(error) => {
-                    tracing::error!(%error, "SIGHUP: the configuration could not be read");
-                }
+        loop {
+            let may_record = !self.unrecorded.is_empty();
+            tokio::select! {
+                received = hangup.recv() => match received {
+                    Some(()) => {
+                        self.reload().await;
+                        self.record().await;
+                    }
+                    None => return,
+                },
+                () = sleep(RECORD_INTERVAL), if may_record => self.record().await,
             }
         }
     }
 
-    fn apply(&mut self, read: &ReadSettings, config: &Config) {
+    async fn reload(&mut self) {
+        let load = Arc::clone(&self.load);
+        let read = tokio::task::spawn_blocking(move || {
+            load().map(|config| (ReadSettings::of(&config), config))
+        });
+        match read.await {
+            Ok(Ok((read, config))) => {
+                let outcomes = self.apply(&read, &config);
+                if let Some(detail) = audit_detail(&outcomes) {
+                    self.unrecorded.push_back(AuditRecord {
+                        at: now(),
+                        actor: self.actor.clone(),
+                        event: AuditEvent::CONFIGURATION_RELOADED,
+                        cluster: None,
+                        subject: None,
+                        detail,
+                    });
+                }
+            }
+            Ok(Err(problems)) => tracing::error!(
+                "SIGHUP: the configuration is not valid, nothing was changed: {problems}"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: the configuration could not be read");
+            }
+        }
+    }
+
+    /// Writes what is not in the audit trail yet. A reload never waits for etcd: what cannot be written is tried again.
+    async fn record(&mut self) {
+        while self.unrecorded.len() > UNRECORDED_MAX {
+            self.unrecorded.pop_front();
+        }
+        let trail = self.app.actions.trail();
+        while let Some(record) = self.unrecorded.front() {
+            if let Err(error) = trail.record(record.clone()).await {
+                tracing::warn!(%error, "The reload is not in the audit trail yet: {error}");
+                return;
+            }
+            self.unrecorded.pop_front();
+        }
+    }
+
+    /// Applies what can be applied. Returns the changes, each with whether it counts now.
+    fn apply(&mut self, read: &ReadSettings, config: &Config) -> Vec<(SettingChange, bool)> {
         if let Some(certificate) = &self.app.certificate {
             certificate.look_now();
         }
@@ -159,9 +238,9 @@ impl ConfigReload {
         }
         let changes = changes(&self.running, read);
         self.app.settings.forget_waiting();
-        let mut waiting = 0;
-        for change in &changes {
-            let SettingChange { flag, from, to, .. } = change;
+        let mut outcomes = Vec::new();
+        for change in changes {
+            let SettingChange { flag, from, to, .. } = &change;
             let applied = change.effect == ChangeEffect::Reload && self.apply_one(flag, config);
             if applied && let Some(now) = read.0.get(flag) {
                 self.running.0.insert(flag, now.clone());
@@ -191,20 +270,22 @@ impl ConfigReload {
                     "--{flag} needs a restart of the console: it stays {from} until then, and is {to} afterwards"
                 ),
             }
-            waiting += usize::from(!applied);
+            outcomes.push((change, applied));
         }
+        let waiting = outcomes.iter().filter(|(_, applied)| !applied).count();
         tracing::info!(
-            changed = changes.len(),
+            changed = outcomes.len(),
             waiting,
             "SIGHUP: the configuration was read again; changed settings: {}, of which {waiting} need a restart",
-            changes.len()
+            outcomes.len()
         );
         // Last, so that no level hides the lines above.
-        if changes.iter().any(|change| change.flag == LOG_LEVEL)
+        if outcomes.iter().any(|(change, _)| change.flag == LOG_LEVEL)
             && !telemetry::set_level(&config.log.level)
         {
             tracing::error!("--log-level could not be changed; it needs a restart of the console");
         }
+        outcomes
     }
 
     /// Applies one setting of `config`; `false` if this console cannot.

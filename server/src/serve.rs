@@ -217,6 +217,7 @@ async fn run(start: StartInputs) -> Result<(), StartError> {
         .establish_if_reachable()
         .await
         .map_err(StateSecretError::from)?;
+    let actor = replica.to_string();
     let overrides = Overrides {
         replica: Some(replica),
         export: export.metrics(),
@@ -228,7 +229,7 @@ async fn run(start: StartInputs) -> Result<(), StartError> {
     let source = http::metrics_source(&state);
     let export = export.start(state.resolver.clone(), source);
     let export = export.map_err(BuildError::Otlp)?;
-    let reload = ConfigReload::new(load, &config, state.clone()).run(signals.hangup);
+    let reload = ConfigReload::new(load, &config, state.clone(), actor).run(signals.hangup);
     let until = tasks.shutdown.clone();
     tasks.spawn(async move { _ = until.run_until_cancelled(reload).await });
     let mut signals = signals.stop;

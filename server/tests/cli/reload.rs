@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::etcd::{TIMEOUT, TestEtcd};
-use crate::program::{ConsoleProcess, site};
+use crate::etcd::{TIMEOUT, TestEtcd, eventually};
+use crate::program::{ConsoleProcess, run, site};
 
 struct Settings {
     _site: tempfile::TempDir,
@@ -54,6 +54,24 @@ impl Settings {
         std::fs::write(&path, format!("cluster_labels = [{labels}]\n{text}")).unwrap();
     }
 
+    /// The entries of `event`, once there are `count`.
+    async fn audit_trail(&self, event: &str, count: usize) -> Vec<serde_json::Value> {
+        let entries = || {
+            let (code, text) = run(&["audit", "export", "--etcd-endpoints", &self.endpoint]);
+            assert_eq!(code, 0, "{text}");
+            let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+            let entries = lines
+                .filter_map(Result::ok)
+                .filter(|entry| entry["event"] == event);
+            entries.collect::<Vec<_>>()
+        };
+        eventually("the audit trail to have the entries", async || {
+            entries().len() >= count
+        })
+        .await;
+        entries()
+    }
+
     fn start(&self) -> ConsoleProcess {
         let file = self.path("console.toml");
         let arguments = ["serve", "--config", file.to_str().unwrap()];
@@ -96,6 +114,25 @@ async fn a_hangup_applies_what_it_can_and_names_what_needs_a_restart() {
         .await;
     let log = serving.log();
     assert!(!log.contains("token-0123456789"), "{log}");
+    // Both reloads, with the names of settings and no value.
+    let trail = settings.audit_trail("configuration_reloaded", 2).await;
+    let [first, second] = &trail[..] else {
+        panic!("{trail:?}");
+    };
+    assert_eq!(
+        first["detail"],
+        serde_json::json!({
+            "applied": "log-level, probe-allow", "content": "metrics-token-file", "restart": "metrics-token-file, poll-interval",
+        })
+    );
+    assert_eq!(
+        second["detail"]["restart"],
+        "metrics-token-file, poll-interval"
+    );
+    assert!(second["detail"]["applied"].is_null(), "{second}");
+    let actor = first["actor"].as_str().unwrap();
+    assert!(actor.contains('/'), "not a replica: {actor}");
+    assert!(!format!("{trail:?}").contains("0123456789"), "{trail:?}");
     let (status, _) = serving.stop_with_log();
     assert_eq!(status, 0);
 }

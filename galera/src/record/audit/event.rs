@@ -173,6 +173,8 @@ audit_events! {
     STATE_EXPORTED = "state_exported";
     /// The console's state was imported from a file.
     STATE_IMPORTED = "state_imported";
+    /// A replica read its configuration again, and settings had changed.
+    CONFIGURATION_RELOADED = "configuration_reloaded";
     /// An administrator acknowledged the alarms about changes outside the console.
     ALARMS_ACKNOWLEDGED = "alarms_acknowledged";
 }
