@@ -1,6 +1,13 @@
 //! `state export|import` between two etcds.
 
+use std::io::Write;
 use std::path::Path;
+
+use console_core::state_secret::read_file;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::Value;
 
 use crate::earlier_state::{Host, request, sign_in};
 
@@ -161,6 +168,54 @@ async fn what_cannot_be_imported_is_named_and_changes_nothing() {
     let rotated = another(&host).await;
     rotated.succeed_without_settings(&["secret", "rotate", text(&rotated.path("secret"))]);
     rotated.succeed(&["state", "import", text(&file)]);
+}
+
+/// Makes of an exported file one of a development version from before the format of the records had a number.
+fn without_format(host: &Host, bytes: &[u8]) -> Vec<u8> {
+    let secrets = read_file(&host.path("secret")).unwrap();
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+    let mut header: Value = serde_json::from_slice(&bytes[..end]).unwrap();
+    let kid = header["secret"].as_str().unwrap();
+    let content = secrets.decrypt_export(kid, &bytes[..end], &bytes[end + 1..]);
+    let mut records: Vec<(String, String)> =
+        serde_json::from_reader(GzDecoder::new(&content.unwrap()[..])).unwrap();
+    let all = records.len();
+    records.retain(|(key, _)| key != "format");
+    assert_eq!(records.len() + 1, all);
+    header["records"] = records.len().into();
+    assert!(header.as_object_mut().unwrap().remove("state").is_some());
+    let line = serde_json::to_vec(&header).unwrap();
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
+    compressed
+        .write_all(&serde_json::to_vec(&records).unwrap())
+        .unwrap();
+    let encrypted = secrets
+        .encrypt_export(&line, compressed.finish().unwrap())
+        .unwrap();
+    [&line[..], b"\n", &encrypted].concat()
+}
+
+/// The table of docs/releasing.md; what is refused is in `what_cannot_be_imported_is_named_and_changes_nothing`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_before_the_format_had_a_number_is_imported() {
+    let host = Host::new().await;
+    host.add("ada", "admin");
+    let file = host.path("state.export");
+    host.succeed(&["state", "export", text(&file)]);
+    let bytes = std::fs::read(&file).unwrap();
+    let restored = another(&host).await;
+    let file = restored.path("state.export");
+    std::fs::write(&file, without_format(&host, &bytes)).unwrap();
+    let printed = restored.succeed(&["state", "import", text(&file)]);
+    assert!(printed.starts_with("Imported "), "{printed}");
+    let keys = restored.stored().await;
+    let created = keys
+        .iter()
+        .any(|entry| entry.key == b"/galera-console/format");
+    assert!(created, "the number is created: {keys:?}");
+    let serving = restored.serve().await;
+    sign_in(&serving, "ada").unwrap();
+    assert_eq!(serving.stop(), 0);
 }
 
 /// After a disaster on the host that ran last, which has seen later records.

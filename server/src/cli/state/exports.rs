@@ -51,7 +51,8 @@ struct ExportHeader {
     /// Names the secret.
     secret: String,
     records: usize,
-    /// The format of the records; version 0.1 did not name it.
+    /// The format of the records. Files of development versions before the format had a number do not name it; version 0.1
+    /// exports nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     state: Option<StateFormat>,
 }
