@@ -173,7 +173,7 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	@scripts/setup lint
 	@$(STEP) "Formatting" "cargo fmt --all" cargo fmt --all --check
 	@$(STEP) "Shell scripts" "fix what shellcheck reports above" \
-	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy)
+	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy tests/src/bin/documents/programs)
 	@$(STEP) "Dependencies" "see deny.toml" \
 	  cargo deny --locked check bans licenses sources
 	@$(STEP) "Wording and invariants" "write what is suggested above (CONTRIBUTING.md)" \

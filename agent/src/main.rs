@@ -416,6 +416,7 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
 mod tests {
     use clap::error::ErrorKind;
     use testing::documents::{ParsedCommand, check_commands};
+    use testing::source_commands::check_source_commands;
 
     use super::*;
 
@@ -436,5 +437,10 @@ mod tests {
     #[test]
     fn commands_in_documents_are_accepted() {
         check_commands(PROGRAM, &[], parse);
+    }
+
+    #[test]
+    fn commands_that_are_shown_are_accepted() {
+        check_source_commands(PROGRAM, &[], parse);
     }
 }

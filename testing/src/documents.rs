@@ -21,9 +21,19 @@ pub struct DocumentedCommand {
 /// A block of shell commands.
 #[derive(Debug)]
 pub struct ShellBlock {
-    /// Page and line of the block.
-    pub place: String,
+    /// Name of the page in the workspace.
+    pub page: String,
+    /// Line of the block in it.
+    pub line: usize,
     pub text: String,
+}
+
+impl ShellBlock {
+    /// Page and line.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.page, self.line)
+    }
 }
 
 /// What a parser of command lines makes of one.
@@ -41,8 +51,9 @@ pub fn shell_blocks() -> Vec<ShellBlock> {
     for (name, text) in pages() {
         for (line, code, block) in code_of(&text) {
             if block {
-                let place = format!("{name}:{line}");
-                found.push(ShellBlock { place, text: code });
+                let page = name.clone();
+                let text = code;
+                found.push(ShellBlock { page, line, text });
             }
         }
     }
@@ -273,6 +284,78 @@ mod tests {
         assert_eq!(found(page), expected);
     }
 
+    /// Also those of sentences.
+    #[test]
+    fn targets_of_make_exist() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let makefile = std::fs::read_to_string(root.join("Makefile")).unwrap();
+        let targets: Vec<&str> = makefile
+            .lines()
+            .filter_map(|line| line.strip_prefix(".PHONY: "))
+            .collect();
+        let commands = commands_of("make");
+        assert!(commands.len() > 10, "{commands:?}");
+        for DocumentedCommand {
+            place, arguments, ..
+        } in commands
+        {
+            let named = arguments
+                .iter()
+                .filter(|word| !word.contains('=') && !word.starts_with('-'));
+            for target in named.filter(|word| *word != "…") {
+                let exists = targets.contains(&target.as_str());
+                assert!(exists, "{place}: the Makefile has no target {target}");
+            }
+        }
+    }
+
+    /// A block without a language is neither parsed nor executed.
+    #[test]
+    fn blocks_of_commands_have_the_language_sh() {
+        const PROGRAMS: &[&str] = &[
+            "$",
+            "cd",
+            "curl",
+            "docker",
+            "etcdctl",
+            "galera-agent",
+            "galera-console",
+            "helm",
+            "kubectl",
+            "make",
+            "mariadb",
+            "mysql",
+            "openssl",
+            "sudo",
+            "systemctl",
+        ];
+        for (name, text) in pages() {
+            for (event, range) in Parser::new_ext(&text, Options::ENABLE_TABLES).into_offset_iter()
+            {
+                let code = match event {
+                    Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => &text[range.clone()],
+                    Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language)))
+                        if language.is_empty() =>
+                    {
+                        let block = &text[range.clone()];
+                        block.split_once('\n').map_or("", |(_, code)| code)
+                    }
+                    _ => continue,
+                };
+                let line = 1 + text[..range.start].matches('\n').count();
+                let words = code
+                    .lines()
+                    .filter_map(|line| line.split_whitespace().next());
+                for word in words {
+                    assert!(
+                        !PROGRAMS.contains(&word),
+                        "{name}:{line}: a block with {word} has the language sh"
+                    );
+                }
+            }
+        }
+    }
+
     #[test]
     fn blocks_of_commands_are_valid_shell() {
         let blocks = shell_blocks();
@@ -282,7 +365,7 @@ mod tests {
                 .args(["-n", "-c", &block.text])
                 .output()
                 .unwrap();
-            assert!(output.status.success(), "{}: {output:?}", block.place);
+            assert!(output.status.success(), "{}: {output:?}", block.place());
         }
     }
 

@@ -13,4 +13,5 @@ pub mod etcd;
 mod images;
 pub mod manifests;
 pub mod process;
+pub mod source_commands;
 pub mod v2;

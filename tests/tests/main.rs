@@ -6,6 +6,7 @@ mod arbitrators;
 mod bad_input;
 mod command_line;
 mod demo;
+mod documents;
 mod encrypted;
 mod events;
 mod findings;

@@ -90,7 +90,7 @@ fn without_positions_the_recovery_is_to_be_typed() {
     assert!(
         plan.commands[0]
             .command
-            .starts_with("mariadbd --wsrep-recover")
+            .starts_with("mariadbd --user=mysql --wsrep-recover")
     );
 }
 

@@ -1,7 +1,8 @@
-//! The command lines in the documents.
+//! The command lines in the documents, and in what programs and pages show.
 
 use clap::error::ErrorKind;
 use testing::documents::{ParsedCommand, check_commands};
+use testing::source_commands::check_source_commands;
 
 use super::arguments;
 
@@ -25,4 +26,9 @@ fn parse(words: &[String]) -> ParsedCommand {
 #[test]
 fn commands_in_documents_are_accepted() {
     check_commands("galera-console", NO_COMMANDS, parse);
+}
+
+#[test]
+fn commands_that_are_shown_are_accepted() {
+    check_source_commands("galera-console", &["state secret", "audit entry"], parse);
 }

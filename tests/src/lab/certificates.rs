@@ -67,7 +67,17 @@ impl CertificateAuthority {
     /// # Errors
     /// If it cannot be made or written.
     pub fn issue(&self, name: &str, valid: Validity) -> Result<CertificateFiles> {
-        let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
+        self.issue_for(&[name], valid)
+    }
+
+    /// Issues a certificate for all of `names`; its files are named after the first.
+    ///
+    /// # Errors
+    /// If it cannot be made or written, or `names` is empty.
+    pub fn issue_for(&self, names: &[&str], valid: Validity) -> Result<CertificateFiles> {
+        let name = *names.first().context("a certificate without a name")?;
+        let every_name: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(every_name)?;
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         if valid == Validity::Expired {

@@ -90,6 +90,32 @@ impl GaleraCluster {
         Self::make(directory, places, ports, settings, NodeProxies::default()).await
     }
 
+    /// The same with the ports that MariaDB and Galera have by default, on addresses of a network namespace that no other
+    /// program uses.
+    ///
+    /// # Errors
+    /// If MariaDB is not installed.
+    pub async fn prepare_in_own_namespace(
+        directory: &LabDirectory,
+        cluster: &str,
+        addresses: &[Ipv4Addr],
+    ) -> Result<Self> {
+        let places: Vec<_> = addresses
+            .iter()
+            .copied()
+            .map(HostPlacement::local)
+            .collect();
+        let ports = places.iter().map(|_| NodePorts::by_default());
+        let settings = CommonSettings {
+            cluster,
+            mysql: ReservedPort::in_own_namespace(3306),
+            group_timeouts: FAST_TIMEOUTS,
+            durable: false,
+        };
+        let (ports, proxies) = (ports.collect(), NodeProxies::default());
+        Self::make(directory, &places, ports, settings, proxies).await
+    }
+
     async fn make(
         directory: &LabDirectory,
         places: &[HostPlacement],
@@ -216,6 +242,16 @@ struct NodePorts {
 }
 
 impl NodePorts {
+    /// Galera's default ports.
+    const fn by_default() -> Self {
+        Self {
+            gcomm: ReservedPort::in_own_namespace(4567),
+            separate_gcomm: ReservedPort::in_own_namespace(14_567),
+            ist: ReservedPort::in_own_namespace(4568),
+            sst: ReservedPort::in_own_namespace(4444),
+        }
+    }
+
     fn reserve(address: Ipv4Addr) -> Result<Self> {
         Ok(Self {
             gcomm: ReservedPort::reserve(address)?,

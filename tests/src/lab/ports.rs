@@ -15,13 +15,23 @@ const LOWEST: u16 = 14_000;
 /// A port that is reserved for this value's owner.
 pub struct ReservedPort {
     number: u16,
-    _lock: File,
+    /// `None` in a network namespace that no other program uses.
+    _lock: Option<File>,
 }
 
 impl ReservedPort {
     #[must_use]
     pub const fn number(&self) -> u16 {
         self.number
+    }
+
+    /// This port in a network namespace of the caller, where it is free on every address.
+    #[must_use]
+    pub const fn in_own_namespace(number: u16) -> Self {
+        Self {
+            number,
+            _lock: None,
+        }
     }
 
     /// Reserves a port that is free on `address` alone.
@@ -48,7 +58,7 @@ impl ReservedPort {
             {
                 return Ok(Self {
                     number,
-                    _lock: lock,
+                    _lock: Some(lock),
                 });
             }
         }

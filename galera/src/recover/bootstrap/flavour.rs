@@ -37,7 +37,9 @@ impl ServerFlavour {
     /// Prints the position of a stopped node's data.
     pub(super) const fn recover_command(self) -> &'static str {
         match self {
-            Self::MariaDb => "mariadbd --wsrep-recover 2>&1 | grep 'Recovered position'",
+            Self::MariaDb => {
+                "mariadbd --user=mysql --wsrep-recover --disable-log-error 2>&1 | grep 'Recovered position'"
+            }
             // Started as root it refuses to run, and it logs where its configuration says.
             Self::MySql => {
                 "mysqld --user=mysql --wsrep-recover --log-error=/dev/stderr 2>&1 | grep 'Recovered position'"
