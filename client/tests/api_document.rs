@@ -164,7 +164,7 @@ fn check_argument(document: &Value, command: &ApiCommand, argument: &ApiArgument
                 let body = body_schema(&operation);
                 schema_at(document, body, &format!("/{name}")).cloned()
             }
-            ArgumentPlace::Document => Some(body_schema(&operation).clone()),
+            ArgumentPlace::Document(_) => Some(body_schema(&operation).clone()),
             ArgumentPlace::Client | ArgumentPlace::Select(_) => Some(Value::Null),
         }
     });
@@ -220,7 +220,7 @@ fn arguments_are_those_of_the_api() {
             let by_document = command
                 .arguments
                 .iter()
-                .any(|argument| argument.place == ArgumentPlace::Document);
+                .any(|argument| matches!(argument.place, ArgumentPlace::Document(_)));
             for schema in alternatives(&document, body_schema(&operation)) {
                 for name in schema["required"].as_array().into_iter().flatten() {
                     let name = name.as_str().unwrap();
