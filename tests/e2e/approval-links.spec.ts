@@ -94,7 +94,7 @@ test('the link of a notification leads an approver to the request once', async (
     await phone.getByLabel('Name').fill(lab.users.approver!.name);
     await phone.getByLabel('Password').fill(lab.users.approver!.password);
     await phone.getByRole('button', { name: 'Sign in' }).click();
-    await expect(phone.getByRole('heading', { level: 1 })).toHaveText('Bootstrap of lab waits for approval');
+    await expect(phone.getByRole('heading', { level: 1 })).toHaveText('Bootstrap of lab is waiting for approval');
     await expect(phone.getByRole('main')).toContainText('two of three are lost');
     await checkPage(phone, 'the page of the link');
     await phone.getByRole('button', { name: 'Open the request' }).click();

@@ -134,8 +134,7 @@ export async function lostInPrint(page: Page): Promise<string[]> {
     const all = [...document.querySelectorAll('body *')].filter((one) => isShown(one) && !one.closest('svg, .vh'));
     const { scrollWidth, clientWidth } = document.documentElement;
     return [
-      // Browsers shrink a page that is a little wider than the paper.
-      ...(scrollWidth > clientWidth * 1.05 ? [`the page is ${scrollWidth} of ${clientWidth} pixels wide`] : []),
+      ...(scrollWidth > clientWidth ? [`the page is ${scrollWidth} of ${clientWidth} pixels wide`] : []),
       ...all.filter(isCut).map(describe('cut off')),
       ...all.filter((one) => one.matches('button, nav:not(.way), select, [type=checkbox]')).map(describe('of no use')),
     ];

@@ -147,7 +147,7 @@ async fn apply(command: TokenCommand, store: &TokenStore) -> Result<TokenOutput,
 
 fn table(tokens: &[TokenView]) -> String {
     if tokens.is_empty() {
-        return "No tokens; create one with `galera-console token add ACCOUNT NAME --role ROLE --days DAYS`.\n"
+        return "No tokens; create one with `galera-console token add ACCOUNT NAME --role viewer --days 90`.\n"
             .to_owned();
     }
     let width = |column: fn(&TokenView) -> usize, title: usize| {

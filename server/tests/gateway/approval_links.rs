@@ -193,7 +193,7 @@ async fn a_link_leads_to_the_request_once_and_the_approval_names_it() {
         assert_eq!(answer.header(REFERRER_POLICY), "no-referrer");
         assert_eq!(answer.header(CACHE_CONTROL), "no-store");
         for shown in [
-            "Bootstrap of lab waits for approval",
+            "Bootstrap of lab is waiting for approval",
             "two hosts lost power",
             "olga",
             "n2 is stopped",

@@ -19,7 +19,8 @@ async fn a_person_gets_one_account_with_the_roles_of_the_groups() {
     let done = login.finish(&fixture.console, &answer).await;
     assert_eq!(done.status, 200, "{}", done.text());
     assert!(
-        done.text().contains("url=/clusters/lab\""),
+        done.text()
+            .contains("error=session_not_kept&amp;next=/clusters/lab\""),
         "{}",
         done.text()
     );
