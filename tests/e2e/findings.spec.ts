@@ -15,7 +15,7 @@ test.describe('acknowledging', () => {
     await finding.locator('summary', { hasText: 'Acknowledge' }).click();
     const button = finding.getByRole('button', { name: 'Acknowledge' });
     await button.click();
-    const reason = finding.getByLabel(/^Why it is left as it is/);
+    const reason = finding.getByLabel(/^Reason for accepting it/);
     await expect(reason).toBeFocused();
     await reason.fill('a lab without data worth keeping');
     await finding.getByLabel('For').selectOption('7 days');
