@@ -18,7 +18,7 @@ test.describe('acknowledging', () => {
     const reason = finding.getByLabel(/^Reason for accepting it/);
     await expect(reason).toBeFocused();
     await reason.fill('a lab without data worth keeping');
-    await finding.getByLabel('For').selectOption('7 days');
+    await finding.getByLabel('For', { exact: true }).selectOption('7 days');
     expect(await violations(page)).toEqual([]);
     await button.click();
     const acknowledged = page.locator('#acknowledged');
