@@ -8,7 +8,7 @@ use crate::invisible::is_invisible;
 
 /// Writes each event of a log to standard error as one line, whatever text of other programs it contains.
 ///
-/// The formatter must not insert colors: their escape characters cannot be told from those of other programs.
+/// The formatter must not insert colors: their escape characters cannot be distinguished from those of other programs.
 #[derive(Clone, Copy, Debug)]
 pub struct LineWriter;
 

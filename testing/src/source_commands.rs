@@ -60,7 +60,7 @@ fn commands(program: &str) -> Vec<(String, Vec<String>)> {
     let mut files = Vec::new();
     for package in std::fs::read_dir(&root).unwrap() {
         let package = package.unwrap();
-        // Programs of tests show their commands to nobody.
+        // Users do not see the commands of test programs.
         if package.file_name() != "tests" {
             collect(&package.path().join("src"), &mut files);
         }

@@ -1,8 +1,9 @@
 //! Whether the secret of this process is still the one in use: others may seal with one that followed it.
 //!
-//! Without a proof, a record of an unknown secret is a forgery like any other. With one ([`RecordSealer::outdated_by`](super::RecordSealer::outdated_by)) it is
-//! a genuine record that this process cannot read, which must not be replaced: from then on, until it is restarted with the
-//! missing secret, the process writes no protected record and does not judge those of unknown secrets.
+//! Without a proof, a record of an unknown secret is a forgery like any other. With one
+//! ([`RecordSealer::outdated_by`](super::RecordSealer::outdated_by)) it is a genuine record that this process cannot read, which
+//! must not be replaced: from then on, until it is restarted with the missing secret, the process writes no protected record and
+//! does not judge those of unknown secrets.
 
 use tokio::sync::watch;
 

@@ -12,7 +12,7 @@ async fn stored_entry(fixture: &Fixture, number: u64) -> Vec<u8> {
     entry.unwrap().value
 }
 
-/// The end is cut back to exactly where an anchor was taken: that anchor still holds, and every later one tells.
+/// The end is cut back to exactly where an anchor was taken: that anchor still holds, and every later one shows the cut.
 #[tokio::test]
 async fn a_trail_cut_exactly_at_an_anchor_is_noticed_by_each_later_one() {
     let fixture = Fixture::new();
@@ -22,7 +22,7 @@ async fn a_trail_cut_exactly_at_an_anchor_is_noticed_by_each_later_one() {
     append_entries(&trail, 1).await;
     let second = trail.last_seen().unwrap();
     fixture.restore(&earlier).await;
-    // What cannot be told from a trail that ended there.
+    // What cannot be distinguished from a trail that ended there.
     let unaware = fixture.replica();
     unaware.check_anchor(&first).await.unwrap();
     assert_eq!(alarms(&unaware), 0);
