@@ -3,6 +3,7 @@
 mod addresses;
 mod people;
 mod records;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +24,15 @@ use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
+use monitor::Monitor;
 use monitor::mysql::MysqlSettings;
-use monitor::{Monitor, MonitorSettings, V2Settings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
-use registry::v2::V2Registry;
 
 pub(crate) use addresses::probe_networks;
+use settings::{monitor_settings, notify_settings, recovery_account};
 
-use crate::actions::{
-    ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
-    RecoveryCredentials,
-};
+use crate::actions::{ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess};
 use crate::allowed_hosts::AllowedHosts;
 use crate::approval_links;
 use crate::assets::Site;
@@ -529,69 +527,6 @@ impl Builder<'_> {
             leadership: leadership.clone(),
         };
         StatusPageService::start(settings, deps, &self.tasks)
-    }
-}
-
-fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAccount> {
-    config.recovery.as_ref().map(|account| {
-        let credentials = RecoveryCredentials {
-            user: account.user.clone(),
-            password: account.password.clone(),
-            any_transport: account.any_transport,
-        };
-        credentials.account(mysql)
-    })
-}
-
-fn monitor_settings(
-    config: &Config,
-    resolver: &Resolver,
-    labels: &CurrentLabels,
-) -> Result<MonitorSettings, BuildError> {
-    let mysql = MysqlSettings {
-        user: config.mysql.user.clone(),
-        password: config.mysql.password.clone(),
-        port: config.mysql.port,
-        tls: config.mysql.tls.clone(),
-        resolver: resolver.clone(),
-        probe_policy: AddressPolicy::new(probe_networks(
-            &config.mysql.probe_allow,
-            config.etcd.is_local(),
-        )),
-    };
-    let v2 = config.registry_v2.as_ref().map(|v2| {
-        Ok::<_, registry::Error>(V2Settings {
-            registry: V2Registry::connect(v2.etcd.clone())?,
-            required: v2.required,
-        })
-    });
-    Ok(MonitorSettings {
-        v2: v2.transpose().map_err(BuildError::RegistryV2)?,
-        clusters: config.clusters.clone(),
-        labels: labels.clone(),
-        registry_prefix: config.registry_prefix.clone(),
-        state_prefix: config.state_prefix.clone(),
-        reserve: recovery_account(config, &mysql).map(|account| account.reserve()),
-        mysql,
-        poll_interval: config.poll_interval,
-        probe_timeout: config.probe_timeout,
-        max_clusters: config.max_clusters,
-    })
-}
-
-fn notify_settings(
-    config: &Config,
-    resolver: &Resolver,
-    receivers: &AddressPolicy,
-) -> NotifySettings {
-    NotifySettings {
-        state_prefix: config.state_prefix.clone(),
-        public_url: config.http.public_url.clone(),
-        addresses: receivers.clone(),
-        ca_file: config.notify.ca.clone(),
-        smtp: config.notify.smtp.clone(),
-        resolver: resolver.clone(),
-        approval_links: None,
     }
 }
 

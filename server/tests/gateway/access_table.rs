@@ -14,8 +14,9 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 
 use crate::api_tokens::{issue, new_token};
-use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::TestEtcd;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const VERBS: [&str; 6] = ["approve", "reject", "cancel", "comment", "execute", "undo"];
 /// The other cluster is `shop`.

@@ -5,8 +5,9 @@ use galera::publish::accounts::{AccountList, AccountView};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{PASSWORD, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{PASSWORD, TestConsole};
 
 async fn console() -> (TestConsole, TestClient) {
     let console = TestConsole::start(&TestEtcd::in_memory()).await;

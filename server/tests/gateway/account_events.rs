@@ -6,8 +6,9 @@ use http::Method;
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use serde_json::json;
 
-use crate::client::{PASSWORD, TestConsole, TestResponse};
+use crate::client::TestResponse;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{PASSWORD, TestConsole};
 
 async fn sign_in_form(console: &TestConsole, cookies: &str) -> TestResponse {
     let password = PASSWORD.replace(' ', "+");

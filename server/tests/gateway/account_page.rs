@@ -6,12 +6,13 @@ use galera::recover::action::ActionState;
 use http::header::{CONTENT_SECURITY_POLICY, LOCATION};
 
 use crate::action_fixture::ActionFixture;
-use crate::client::{PASSWORD, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::forms::submit;
 use crate::second_factor::code;
 use crate::step_up::age_proof;
+use crate::test_console::{PASSWORD, TestConsole};
 
 const HTML: &str = "text/html";
 

@@ -4,8 +4,8 @@ use accounts::UserName;
 use accounts::store::{AccountStore, AccountStoreError};
 use galera::access::{AssignmentError, Role};
 
-use crate::client::{NOW, PASSWORD, STATE_PREFIX};
 use crate::etcd::TestEtcd;
+use crate::test_console::{NOW, PASSWORD, STATE_PREFIX};
 
 fn name(text: &str) -> UserName {
     text.parse().unwrap()

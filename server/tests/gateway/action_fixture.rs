@@ -13,9 +13,10 @@ use galera::{ActionId, ReplicaId, Timestamp};
 use galera_console::actions::ClusterAccess;
 use serde_json::{Value, json};
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{FakeCluster, FakeClusterAccess};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 /// A console with three fake nodes and a signed-in client for each role.
 pub(crate) struct ActionFixture {

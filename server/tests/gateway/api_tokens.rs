@@ -17,11 +17,10 @@ use serde_json::{Value, json};
 use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
 };
-use crate::client::{
-    ConsoleOptions, PASSWORD, STATE_PREFIX, TestClient, TestConsole, TestResponse,
-};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -17,7 +17,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{ConsoleOptions, TestClient, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::forged_records::secret_in;
@@ -25,6 +25,7 @@ use crate::forms::submit;
 use crate::limited_accounts::scope;
 use crate::notification_targets::{add_target, webhook};
 use crate::step_up::age_proof;
+use crate::test_console::ConsoleOptions;
 use crate::webhook_receiver::WebhookReceiver;
 
 const START: &str = "http://console.test/approve/";
@@ -231,7 +232,7 @@ async fn a_link_leads_to_the_request_once_and_the_approval_names_it() {
     age_proof(&fixture.console, &fixture.approver).await;
     let refused = apply_verb(&fixture.approver, &action.id, "approve").await;
     assert_eq!(refused.problem().code, "step_up_required");
-    let proof = json!({"password": crate::client::PASSWORD});
+    let proof = json!({"password": crate::test_console::PASSWORD});
     let step_up = "/api/v1/session/step-up";
     let answer = fixture.approver.send_json(Method::POST, step_up, &proof);
     assert_eq!(answer.await.status, 200);

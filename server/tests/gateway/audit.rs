@@ -6,9 +6,10 @@ use galera::recover::action::ActionState;
 use http::header::CONTENT_TYPE;
 
 use crate::action_fixture::{ActionFixture, apply_verb, assert_refused};
-use crate::client::{PASSWORD, TestClient};
+use crate::client::TestClient;
 use crate::etcd::TestEtcd;
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::PASSWORD;
 
 async fn audit_entries(client: &TestClient) -> Vec<AuditEntry> {
     let page: AuditPage = client.get("/api/v1/audit?limit=1000").await.json();
@@ -95,7 +96,7 @@ async fn pages_span_blocks_and_csv_matches_json() {
     let nodes = FakeCluster::healthy(etcd.registry());
     let fixture = ActionFixture::start(&etcd, &nodes).await;
     let record = |number: usize| AuditRecord {
-        at: crate::client::NOW,
+        at: crate::test_console::NOW,
         actor: format!("actor{number}"),
         event: AuditEvent::SIGNED_IN,
         cluster: None,

@@ -4,10 +4,11 @@ use galera::record::audit::{AuditAnchor, check_anchors, find_anchors};
 use notify::AnchorWebhookSettings;
 use registry::Secret;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::notification_delivery::verify_signature;
 use crate::notification_targets::WEBHOOK_SECRET;
+use crate::test_console::{ConsoleOptions, TestConsole};
 use crate::webhook_receiver::{ReceiverReply, WebhookReceiver};
 
 async fn start(etcd: &TestEtcd, receiver: &WebhookReceiver) -> TestConsole {

@@ -6,9 +6,10 @@ use galera_console::config::StateSecretConfig;
 use registry::{Transaction, WriteOp};
 
 use crate::action_fixture::ActionFixture;
-use crate::client::{STATE_PREFIX, TestClient};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::STATE_PREFIX;
 
 async fn metric(client: &TestClient, name: &str) -> String {
     let text = client.get("/metrics").await.text();
@@ -133,7 +134,7 @@ async fn anchors_in_a_file_reveal_what_happened_while_no_console_ran() {
     let nodes = FakeCluster::healthy(etcd.registry());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("anchors");
-    let with_anchors = |options: &mut crate::client::ConsoleOptions| {
+    let with_anchors = |options: &mut crate::test_console::ConsoleOptions| {
         options.anchor_file = Some(path.clone());
     };
     {

@@ -10,9 +10,9 @@ use registry::{Transaction, WriteOp};
 use serde_json::json;
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::STATE_PREFIX;
 use crate::etcd::TestEtcd;
 use crate::fake_cluster::{CrashPoint, FakeCluster};
+use crate::test_console::STATE_PREFIX;
 
 /// Approves a bootstrap, stops the executor at `point`, applies `change` to the accounts, and lets it continue. Returns the
 /// ended action and the number of statements sent.

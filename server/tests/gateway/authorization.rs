@@ -8,8 +8,9 @@ use galera::access::Role;
 use http::Method;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 
-use crate::client::{NOW, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{NOW, TestConsole};
 
 /// A route, and its status without a session, for an account without roles, and for an account with any role.
 const READ_ROUTES: &[(Method, &str, u16, u16, u16)] = &[
@@ -477,7 +478,7 @@ async fn assert_read_routes(
 /// The command line refuses to create such an account, so it is written directly.
 async fn add_user_without_roles(console: &TestConsole, name: &str) {
     console.add_user(name, &[Role::Viewer]).await;
-    let key = format!("{}/users/{name}", crate::client::STATE_PREFIX);
+    let key = format!("{}/users/{name}", crate::test_console::STATE_PREFIX);
     let entry = console.registry.get(key.clone()).await.unwrap().unwrap();
     let mut record: UserRecord = serde_json::from_slice(&entry.value).unwrap();
     record.roles.clear();

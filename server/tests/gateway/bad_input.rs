@@ -7,8 +7,8 @@ use http::header::{
 };
 use http::{Method, Request};
 
-use crate::client::{PASSWORD, TestConsole};
 use crate::etcd::TestEtcd;
+use crate::test_console::{PASSWORD, TestConsole};
 
 const JSON: &str = "application/json";
 

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use crate::action_fixture::{ActionFixture, action_request, apply_verb, assert_refused};
 use crate::action_fixture::{post, request_action};
 use crate::api_tokens::{create, token_request};
-use crate::client::{ConsoleOptions, NOW, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{ConsoleOptions, NOW, TestConsole};
 
 pub(crate) fn labels(texts: &[&str]) -> ClusterLabels {
     let rules = texts.iter().map(|text| LabelRule::parse_all(text).unwrap());
@@ -116,7 +117,7 @@ async fn a_live_session_has_the_roles_of_the_labels_that_apply() {
     add_olga(&before).await;
     let signed_in = before
         .anonymous()
-        .sign_in("olga", crate::client::PASSWORD)
+        .sign_in("olga", crate::test_console::PASSWORD)
         .await;
     let olga = before.with_token(signed_in.token());
     assert_eq!(

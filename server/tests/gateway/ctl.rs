@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::action_fixture::ActionFixture;
 use crate::api_tokens::{issue, new_token};
-use crate::client::{ConsoleOptions, TestConsole};
 use crate::ctl_fixture::{ProgramClient, ProgramRun, run, serve};
 use crate::etcd::TestEtcd;
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A token that no console has made, with a right checksum or not.

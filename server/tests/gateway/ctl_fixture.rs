@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio_util::task::TaskTracker;
 
-use crate::client::TestConsole;
 use crate::etcd::TIMEOUT;
+use crate::test_console::TestConsole;
 
 /// Serves a console's router on a free port until the test ends.
 pub(crate) async fn serve(console: &TestConsole) -> SocketAddr {

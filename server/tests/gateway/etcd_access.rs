@@ -2,8 +2,8 @@
 
 use galera::access::Role;
 
-use crate::client::TestConsole;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::TestConsole;
 
 const NOTICE: &str = "etcd requires no account";
 

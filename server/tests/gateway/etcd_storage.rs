@@ -11,9 +11,10 @@ use serde_json::json;
 use testing::etcd::EtcdCluster;
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{PASSWORD, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
+use crate::test_console::{PASSWORD, TestConsole};
 
 /// Runs `etcdctl`, as the notice advises.
 fn etcdctl(endpoint: &str, arguments: &str) {

@@ -24,8 +24,8 @@ use registry::Registry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{STATE_PREFIX, TestConsole};
 use crate::etcd::{TIMEOUT, TestEtcd, eventually};
+use crate::test_console::{STATE_PREFIX, TestConsole};
 
 /// Verdict of a cluster and state of its node.
 type ClusterState = (VerdictState, NodeState);

@@ -9,10 +9,11 @@ use galera_console::finding_records::FindingSchedule;
 use serde_json::{Value, json};
 
 use crate::action_fixture::{assert_refused, post};
-use crate::client::{ConsoleOptions, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::test_console::{ConsoleOptions, STATE_PREFIX, TestConsole};
 
 const PATH: &str = "/api/v1/clusters/lab/findings";
 const FORM: &str = "application/x-www-form-urlencoded";

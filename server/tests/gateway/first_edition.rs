@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::action_fixture::{ActionFixture, apply_verb, fixture_options};
-use crate::client::{PASSWORD, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{PASSWORD, STATE_PREFIX, TestConsole};
 
 static RECORDING: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../recordings/first_edition.json")).unwrap()

@@ -7,11 +7,11 @@ use registry::{Registry, Transaction, WriteOp};
 use serde_json::{Value, json};
 
 use crate::action_fixture::ActionFixture;
-use crate::client::STATE_PREFIX;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::forged_records::secret_in;
 use crate::notification_targets::{add_target, webhook};
+use crate::test_console::STATE_PREFIX;
 use crate::webhook_receiver::WebhookReceiver;
 
 async fn put(registry: &Registry, key: String, delivery: &Value) {

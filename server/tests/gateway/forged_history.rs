@@ -12,9 +12,9 @@ use galera::record::history::HistoryEvent;
 use galera::view::{NodeState, VerdictState};
 use registry::{Registry, Transaction, WriteOp};
 
-use crate::client::STATE_PREFIX;
 use crate::etcd::{TestEtcd, eventually};
 use crate::event_history::{HistoryReplica, all_events, wait_for_events};
+use crate::test_console::STATE_PREFIX;
 
 const HEALTHY: (VerdictState, NodeState) = (VerdictState::Healthy, NodeState::Synced);
 const DEGRADED: (VerdictState, NodeState) = (VerdictState::Degraded, NodeState::Unreachable);

@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::action_fixture::{ActionFixture, apply_verb, post};
-use crate::client::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
 use crate::second_factor::{code, enrol};
+use crate::test_console::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
 
 /// A console whose records are sealed, and what its intruder has.
 struct SealedConsole {
@@ -104,7 +104,7 @@ async fn a_forged_account_cannot_sign_in() {
     let keys = AccountKeys::new(STATE_PREFIX);
     // What a console without a secret stores; the password is known.
     let record = json!({
-        "password_hash": crate::client::CHEAP_HASH,
+        "password_hash": crate::test_console::CHEAP_HASH,
         "credential": "00000000-0000-4000-8000-000000000000",
         "roles": ["admin", "approver"],
         "disabled": false,

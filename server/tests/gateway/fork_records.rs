@@ -146,7 +146,7 @@ async fn i35_the_fork_of_a_statement_to_a_server_that_was_restarted_stays() {
     let etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
     nodes.set_reply(StatementReply::Restarted);
-    let longer_than_a_proof = |options: &mut crate::client::ConsoleOptions| {
+    let longer_than_a_proof = |options: &mut crate::test_console::ConsoleOptions| {
         options.limits.verify_timeout = Duration::from_secs(20);
     };
     let fixture = ActionFixture::start_with(&etcd, &nodes, longer_than_a_proof).await;

@@ -4,8 +4,9 @@ use galera::access::Role;
 use http::Method;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 
-use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::TestEtcd;
+use crate::test_console::TestConsole;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -6,10 +6,11 @@ use galera::view::{ClusterView, ReasonCode, VerdictState};
 use serde_json::{Value, json};
 
 use crate::action_fixture::post;
-use crate::client::{ConsoleOptions, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::test_console::{ConsoleOptions, STATE_PREFIX, TestConsole};
 
 const OTHER_HISTORY: &str = "7b2d4e10-0c2f-11ef-8d11-0242ac120002";
 const PATH: &str = "/api/v1/clusters/lab/alarms/acknowledge";

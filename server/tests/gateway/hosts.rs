@@ -10,9 +10,10 @@ use insta::assert_json_snapshot;
 use registry::Secret;
 use tower::ServiceExt;
 
-use crate::client::{ConsoleOptions, PASSWORD, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::TestEtcd;
 use crate::redaction::stable_body;
+use crate::test_console::{ConsoleOptions, PASSWORD, TestConsole};
 
 /// A console at https://console.test that is also `alias.test`.
 async fn console() -> TestConsole {

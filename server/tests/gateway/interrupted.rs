@@ -20,7 +20,7 @@ const INTENTION_TEXT: &[u8] = b"step 1 is about to be executed";
 async fn run_without_etcd(
     crash_point: CrashPoint,
     expected: ActionState,
-    alter: impl FnOnce(&mut crate::client::ConsoleOptions),
+    alter: impl FnOnce(&mut crate::test_console::ConsoleOptions),
     noticed: impl Fn(&FakeCluster) -> bool,
 ) -> (Action, galera::Timestamp, u32) {
     let mut etcd = TestEtcd::process().await;

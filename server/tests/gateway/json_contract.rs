@@ -10,13 +10,14 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb, post};
-use crate::client::{NOW, PASSWORD, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::event_history::{HistoryReplica, wait_for_events};
 use crate::fake_cluster::FakeCluster;
 use crate::notification_delivery::send_test;
 use crate::notification_targets::{add_target, webhook};
 use crate::redaction::stable_body;
+use crate::test_console::{NOW, PASSWORD, TestConsole};
 use crate::webhook_receiver::WebhookReceiver;
 
 /// A console and its client, signed in with the role.

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
 use crate::api_tokens::{create, token_request};
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::cluster_labels::labels;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::live_messages::LiveConnection;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 fn options(rules: &[&str]) -> ConsoleOptions {
     ConsoleOptions {

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use crate::action_fixture::{ActionFixture, action_request, apply_verb, assert_refused};
 use crate::action_fixture::{post, request_action};
 use crate::api_tokens::{create, token_request};
-use crate::client::{ConsoleOptions, PASSWORD, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::live_messages::LiveConnection;
+use crate::test_console::{ConsoleOptions, PASSWORD, TestConsole};
 
 async fn console() -> (TestConsole, TestClient) {
     let options = ConsoleOptions {

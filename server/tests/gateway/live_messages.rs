@@ -14,12 +14,13 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::task::TaskTracker;
 
 use crate::action_fixture::ActionFixture;
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::json_contract::wait_until_down;
 use crate::openapi;
 use crate::redaction::stable;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 /// A connection to a console on a free port.
 pub(crate) struct LiveConnection(WebSocketStream<MaybeTlsStream<TcpStream>>);

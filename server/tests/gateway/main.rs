@@ -90,6 +90,7 @@ mod sign_on;
 mod state_format;
 mod status_pages;
 mod step_up;
+mod test_console;
 #[cfg(feature = "otlp")]
 mod traces;
 mod transient_states;

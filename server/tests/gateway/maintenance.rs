@@ -7,11 +7,12 @@ use galera::access::Role;
 use galera::view::{ClusterView, VerdictState};
 use serde_json::{Value, json};
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::notification_targets::{add_target, webhook};
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::test_console::{ConsoleOptions, TestConsole};
 use crate::webhook_receiver::{ReceivedRequest, WebhookReceiver};
 
 const ONE: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";

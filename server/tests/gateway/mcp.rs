@@ -9,11 +9,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::action_fixture::ActionFixture;
-use crate::client::{ConsoleOptions, TestConsole};
 use crate::ctl::{server_that_goes, service_token};
 use crate::ctl_fixture::{ProgramClient, run, serve};
 use crate::etcd::{TIMEOUT, TestEtcd};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 /// A running `mcp`, initialized.
 struct McpProcess {

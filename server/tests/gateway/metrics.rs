@@ -7,12 +7,12 @@ use galera::access::Role;
 use galera::recover::action::ActionState;
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{ConsoleOptions, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::json_contract::wait_until_down;
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const PREFIX: &str = "galera_console_";
 

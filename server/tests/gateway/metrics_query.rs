@@ -22,12 +22,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::DropGuard;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::http_server::serve_until_dropped;
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
 use crate::recording_fixture::HISTORY;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const NODE: &str = "127.0.0.1:1";
 /// Five minutes of a time at which no console ran.

@@ -12,10 +12,11 @@ use registry::{Transaction, WriteOp};
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{ConsoleOptions, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually, free_ports};
 use crate::fake_cluster::FakeCluster;
 use crate::notification_targets::{WEBHOOK_SECRET, add_target, webhook};
+use crate::test_console::{ConsoleOptions, STATE_PREFIX, TestConsole};
 use crate::webhook_receiver::{ReceivedRequest, ReceiverReply, WebhookReceiver};
 
 /// The first notification of a new target: the cluster of these consoles is down from the beginning.

@@ -8,8 +8,9 @@ use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 
 use crate::action_fixture::assert_refused;
-use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::TestEtcd;
+use crate::test_console::TestConsole;
 use crate::webhook_receiver::WebhookReceiver;
 
 pub(crate) const WEBHOOK_SECRET: &str = "0123456789abcdef0123456789abcdef";

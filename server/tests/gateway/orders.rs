@@ -14,8 +14,9 @@ use registry::Registry;
 use serde_json::json;
 
 use crate::action_fixture::{apply_verb, post};
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually, free_ports};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 

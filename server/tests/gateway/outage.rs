@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use galera::access::Role;
 
-use crate::client::{ConsoleOptions, PASSWORD, TestConsole};
 use crate::etcd::{TIMEOUT, TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, PASSWORD, TestConsole};
 
 #[tokio::test]
 async fn etcd_fails_and_recovers() {

@@ -11,9 +11,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::action_fixture::{ActionFixture, post};
-use crate::client::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
 
 const SESSION_KEY: &str = "/state/keys/session";
 /// Pages, fragments and routes of the API, with and without a session.

@@ -8,8 +8,9 @@ use http::Method;
 use http::header::SET_COOKIE;
 use serde_json::json;
 
-use crate::client::{ConsoleOptions, PASSWORD, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, PASSWORD, TestConsole};
 
 const NEW_PASSWORD: &str = "another good password";
 

@@ -8,8 +8,9 @@ use http::Method;
 use http::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::TestEtcd;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 async fn navigate(client: &TestClient, path: &str, site: &str) -> TestResponse {
     let request = client

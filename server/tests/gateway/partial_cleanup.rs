@@ -14,10 +14,11 @@ use registry::Registry;
 use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, request_action,
 };
-use crate::client::{STATE_PREFIX, TestConsole, TestResponse};
+use crate::client::TestResponse;
 use crate::cut_proxy::{CutProxy, CutSide};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::{STATE_PREFIX, TestConsole};
 
 /// The keys that the plan removes, in order.
 const STALE: [&str; 3] = [

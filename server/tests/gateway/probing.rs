@@ -17,9 +17,10 @@ use registry::Secret;
 
 use tokio::net::TcpListener;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually, free_ports};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 pub(crate) const VARIABLES: [(&str, &str); 3] = [

@@ -6,10 +6,11 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, action_request, request_action};
-use crate::client::{PASSWORD, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::redaction::stable_body;
+use crate::test_console::{PASSWORD, TestConsole};
 
 async fn console() -> (TestConsole, TestClient) {
     let console = TestConsole::start(&TestEtcd::in_memory()).await;

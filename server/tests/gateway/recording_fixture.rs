@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use galera::access::Role;
 use galera::view::VerdictState;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::TestEtcd;
 use crate::probing::{VARIABLES, as_str_rows, primary_status, wait_for_verdict};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 pub(crate) const HISTORY: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
 

@@ -3,9 +3,9 @@
 use galera::recover::action::ActionState;
 
 use crate::action_fixture::{ActionFixture, apply_verb, assert_refused};
-use crate::client::ConsoleOptions;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::test_console::ConsoleOptions;
 
 fn without_recovery(options: &mut ConsoleOptions) {
     options.recovery = false;

@@ -7,8 +7,9 @@ use http::header::RETRY_AFTER;
 use http::{Method, Response, StatusCode};
 use tower::ServiceExt;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::TestEtcd;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 async fn console_with(requests_per_account: usize) -> TestConsole {
     let options = ConsoleOptions {

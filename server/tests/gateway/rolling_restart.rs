@@ -5,10 +5,10 @@ use galera::access::Role;
 use galera::view::VerdictState;
 use serde_json::Value;
 
-use crate::client::{ConsoleOptions, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status, wait_for_verdict};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const API: &str = "/api/v1/clusters/lab/rolling-restart";
 

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, post};
 use crate::api_tokens::{issue, new_token};
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::live_messages::LiveConnection;
 use crate::redaction::stable;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const OTHER: &str = "shop";
 

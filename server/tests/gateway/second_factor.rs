@@ -7,10 +7,9 @@ use http::Method;
 use http::header::{CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 
-use crate::client::{
-    ConsoleOptions, PASSWORD, STATE_PREFIX, TestClient, TestConsole, TestResponse,
-};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
 
 /// The code that an app shows `steps` after the present one (RFC 6238, written apart from the console's).
 pub(crate) fn code(secret: &str, steps: i64) -> String {

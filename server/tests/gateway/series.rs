@@ -4,11 +4,12 @@ use galera::access::Role;
 use galera::view::VerdictState;
 use serde_json::Value;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status, wait_for_verdict};
 use crate::recording_fixture::recording;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const PATH: &str = "/api/v1/clusters/lab/series";
 

@@ -7,8 +7,9 @@ use console_core::clock::now;
 use galera::access::Role;
 use serde_json::{Value, json};
 
-use crate::client::{STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{STATE_PREFIX, TestConsole};
 
 const KEY: &str = "/state/keys/session";
 

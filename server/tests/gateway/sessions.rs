@@ -8,8 +8,8 @@ use galera::Timestamp;
 use galera::access::Role;
 use uuid::Uuid;
 
-use crate::client::{ConsoleOptions, NOW, PASSWORD, STATE_PREFIX, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, NOW, PASSWORD, STATE_PREFIX, TestConsole};
 
 fn dora() -> UserName {
     "dora".parse().unwrap()
@@ -98,7 +98,7 @@ async fn every_account_change_ends_its_sessions() {
             }
             "passwd" => console
                 .store
-                .set_password(&dora(), crate::client::PASSWORD, NOW)
+                .set_password(&dora(), crate::test_console::PASSWORD, NOW)
                 .await
                 .unwrap(),
             _ => {}

@@ -8,8 +8,8 @@ use galera::access::Role;
 use galera::publish::api::SessionView;
 use http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
 
-use crate::client::{ConsoleOptions, NOW, PASSWORD, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, NOW, PASSWORD, TestConsole};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -13,8 +13,9 @@ use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{Method, Request};
 use tokio::task::JoinSet;
 
-use crate::client::{PASSWORD, TestConsole, TestResponse};
+use crate::client::TestResponse;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{PASSWORD, TestConsole};
 
 const NAMES: [&str; 4] = ["dora", "emil", "fred", "gina"];
 const PROXY: [u8; 4] = [192, 0, 2, 1];

@@ -13,8 +13,9 @@ use http::Method;
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
 use serde_json::{Value, json};
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::TestEtcd;
+use crate::test_console::{ConsoleOptions, TestConsole};
 use provider::TestProvider;
 
 /// A console with an identity provider.

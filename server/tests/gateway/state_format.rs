@@ -10,9 +10,9 @@ use galera_console::config::StateSecretConfig;
 use registry::Registry;
 use serde_json::Value;
 
-use crate::client::{ConsoleOptions, STATE_PREFIX, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
 use crate::first_edition::recorded;
+use crate::test_console::{ConsoleOptions, STATE_PREFIX, TestConsole};
 
 fn secret_in(folder: &Path) -> StateSecretConfig {
     let file = folder.join("state-secret");

@@ -12,8 +12,9 @@ use galera::record::audit::AuditEvent;
 use http::Method;
 use serde_json::Value;
 
-use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::TestConsole;
 
 /// A console with an administrator and an operator.
 struct StatusPageFixture {

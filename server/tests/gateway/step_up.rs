@@ -7,10 +7,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::second_factor::{code, enrol};
+use crate::test_console::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
 
 /// Makes the last proof of every session of `client`'s user an hour old.
 pub(crate) async fn age_proof(console: &TestConsole, client: &TestClient) {

@@ -24,11 +24,12 @@ use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::action_fixture::{ActionFixture, action_request, lost_members};
-use crate::client::{PASSWORD, TestClient, TestConsole, TestResponse};
+use crate::client::{TestClient, TestResponse};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::probing::{PROCESS, VARIABLES, open_for_statement, planned_server};
+use crate::test_console::{PASSWORD, TestConsole};
 use crate::webhook_receiver::{ReceiverReply, WebhookReceiver};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

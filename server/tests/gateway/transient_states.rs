@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
 };
-use crate::client::STATE_PREFIX;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
+use crate::test_console::STATE_PREFIX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i15_execution_waits_for_a_node_that_is_briefly_in_gather() {

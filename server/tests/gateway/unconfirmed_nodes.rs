@@ -6,10 +6,11 @@ use galera::view::{ClusterView, NodeState, NodeView, ReasonCode, VerdictState};
 use serde_json::{Value, json};
 
 use crate::action_fixture::post;
-use crate::client::{ConsoleOptions, STATE_PREFIX, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::test_console::{ConsoleOptions, STATE_PREFIX, TestConsole};
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 

@@ -10,10 +10,11 @@ use registry::LeaseId;
 use testing::etcd::EtcdCluster;
 use testing::v2::V2Scripts;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const PREFIX: &str = "/galera/legacy";
 const SILENT: &str = "127.0.0.3:1";

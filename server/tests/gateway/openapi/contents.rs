@@ -7,8 +7,8 @@ use galera_console::http::openapi_document;
 use http::Method;
 use serde_json::Value;
 
-use crate::client::TestConsole;
 use crate::etcd::TestEtcd;
+use crate::test_console::TestConsole;
 
 /// The checked-in document.
 const CHECKED_IN: &str = "../docs/openapi.json";

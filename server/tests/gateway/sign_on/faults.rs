@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 
 use super::provider::{EndpointFault, ProviderKey, TestProvider, unsigned};
 use super::{SignOnFixture, begin, callback, person};
-use crate::client::{ConsoleOptions, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 fn anna() -> Value {
     person("anna", &["everyone"])
@@ -222,7 +222,7 @@ async fn a_provider_that_answers_badly_signs_nobody_in() {
             let answer = fixture
                 .console
                 .anonymous()
-                .sign_in("olga", crate::client::PASSWORD)
+                .sign_in("olga", crate::test_console::PASSWORD)
                 .await;
             answer.status == 200
         })

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::provider::{CLIENT_ID, ProviderKey};
 use super::{SignOnFixture, person};
-use crate::client::{PASSWORD, TestResponse};
+use crate::client::TestResponse;
+use crate::test_console::PASSWORD;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 const FORM: &str = "application/x-www-form-urlencoded";

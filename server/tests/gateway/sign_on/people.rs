@@ -7,8 +7,8 @@ use http::header::SET_COOKIE;
 use serde_json::{Value, json};
 
 use super::{SignOnFixture, begin, client_of, person};
-use crate::client::{NOW, PASSWORD, STATE_PREFIX};
 use crate::etcd::eventually;
+use crate::test_console::{NOW, PASSWORD, STATE_PREFIX};
 
 #[tokio::test]
 async fn a_person_gets_one_account_with_the_roles_of_the_groups() {

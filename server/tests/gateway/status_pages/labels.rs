@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::send;
 use crate::api_tokens::{issue, new_token};
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::cluster_labels::labels;
 use crate::etcd::{TestEtcd, eventually};
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 const PAGES: &str = "/api/v1/status/pages";
 

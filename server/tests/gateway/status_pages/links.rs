@@ -3,8 +3,8 @@ use http::header::{CACHE_CONTROL, LOCATION};
 use serde_json::Value;
 
 use super::{StatusPageFixture, assert_same, post, send};
-use crate::client::{NOW, STATE_PREFIX};
 use crate::etcd::eventually;
+use crate::test_console::{NOW, STATE_PREFIX};
 
 async fn create_link(fixture: &StatusPageFixture, body: &str) -> Value {
     let answer = post(&fixture.admin, "/api/v1/status/pages/shop/links", body).await;

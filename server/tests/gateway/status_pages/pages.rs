@@ -10,8 +10,9 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{StatusPageFixture, assert_same, post, send};
-use crate::client::{TestClient, TestConsole};
+use crate::client::TestClient;
 use crate::etcd::{TIMEOUT, eventually};
+use crate::test_console::TestConsole;
 
 const PARTS: [&str; 4] = [
     "/status/shop",

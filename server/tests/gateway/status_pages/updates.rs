@@ -4,8 +4,8 @@ use galera::view::VerdictState;
 use serde_json::Value;
 
 use super::{StatusPageFixture, post};
-use crate::client::{ConsoleOptions, TestConsole};
 use crate::etcd::eventually;
+use crate::test_console::{ConsoleOptions, TestConsole};
 
 #[tokio::test]
 async fn an_incident_is_opened_updated_and_resolved() {
