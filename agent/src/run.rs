@@ -55,7 +55,7 @@ use accounts::AccountMaintenance;
 use adopted_server::AdoptedServer;
 use children::{ChildProcess, Children, ProcessExit};
 use cluster_watch::watch_cluster;
-use command::{ServerCommand, ServerVariables, Workspace, random_token};
+use command::{PrivateDirectory, ServerCommand, ServerVariables, random_token};
 use datadir::{DataDir, DataDirContents};
 pub use error::RunError;
 use identity::DataIdentity;
@@ -101,7 +101,7 @@ struct PreparedNode {
     contents: DataDirContents,
     /// How many members the data last had around them.
     members_seen: MembersSeen,
-    workspace: Workspace,
+    workspace: PrivateDirectory,
     children: Children,
     /// A server that is already running.
     adopted: Option<AdoptedServer>,
@@ -121,7 +121,7 @@ async fn prepare_and_run(
              only; set it on every node, and the same password on the console (--mysql-password-file)"
         );
     }
-    let workspace = Workspace::create()?;
+    let workspace = PrivateDirectory::create()?;
     let command = ServerCommand::new(words)?;
     let variables = command.query_variables(children, &workspace).await?;
     let adopted = AdoptedServer::find(&variables.datadir).await?;
@@ -216,7 +216,7 @@ fn with_sst_auth(
     command: ServerCommand,
     settings: &RunSettings,
     variables: &ServerVariables,
-    workspace: &Workspace,
+    workspace: &PrivateDirectory,
 ) -> Result<ServerCommand, RunError> {
     let Some(account) = &settings.accounts.sst else {
         let method = &variables.sst_method;

@@ -76,12 +76,12 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Keys {
+    struct MirroredKeys {
         keys: BTreeMap<Vec<u8>, i64>,
         reachable: Option<bool>,
     }
 
-    impl KeyMirror for Keys {
+    impl KeyMirror for MirroredKeys {
         fn clear(&mut self) {
             self.keys.clear();
         }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn mirror_follows_listings_and_changes() {
-        let mut mirror = Keys::default();
+        let mut mirror = MirroredKeys::default();
         let reset = WatchEvent::Reset {
             revision: 3,
             entries: vec![entry("a", 1), entry("b", 3)],
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn reset_forgets_what_is_not_listed() {
-        let mut mirror = Keys::default();
+        let mut mirror = MirroredKeys::default();
         mirror.put(&entry("old", 1));
         let reset = WatchEvent::Reset {
             revision: 9,
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn reachability_changes_no_key() {
-        let mut mirror = Keys::default();
+        let mut mirror = MirroredKeys::default();
         mirror.put(&entry("a", 1));
         let unreachable = WatchEvent::Unreachable {
             since: Timestamp::default(),

@@ -97,10 +97,10 @@ impl Registry {
 }
 
 /// The subscriber is gone.
-struct Unsubscribed;
+struct SubscriberGone;
 
 /// The present streak of failures.
-struct Outage {
+struct WatchOutage {
     since: Timestamp,
     started: Instant,
     attempts: usize,
@@ -118,12 +118,12 @@ struct WatchSupervisor {
     listing: Option<Listing>,
     /// The endpoint that the next stream uses.
     endpoint: usize,
-    outage: Option<Outage>,
+    outage: Option<WatchOutage>,
     backoff: Backoff,
 }
 
 impl WatchSupervisor {
-    async fn run(mut self) -> Result<(), Unsubscribed> {
+    async fn run(mut self) -> Result<(), SubscriberGone> {
         loop {
             match self.run_once().await? {
                 StreamEnd::Relist(reason) => {
@@ -140,7 +140,7 @@ impl WatchSupervisor {
     }
 
     /// Lists when needed, then watches until the stream ends.
-    async fn run_once(&mut self) -> Result<StreamEnd, Unsubscribed> {
+    async fn run_once(&mut self) -> Result<StreamEnd, SubscriberGone> {
         let position = match self.position.take() {
             Some(position) => position,
             None => match self.registry.list(self.prefix.clone()).await {
@@ -158,7 +158,7 @@ impl WatchSupervisor {
     }
 
     /// Delivers the listing once its stream is open: only both together keep the subscriber up to date.
-    async fn send_reset(&mut self) -> Result<(), Unsubscribed> {
+    async fn send_reset(&mut self) -> Result<(), SubscriberGone> {
         match self.listing.take() {
             Some(Listing { revision, entries }) => {
                 self.send(WatchEvent::Reset { revision, entries }).await
@@ -174,7 +174,7 @@ impl WatchSupervisor {
     }
 
     /// Ends the present streak of failures.
-    async fn on_recovered(&mut self) -> Result<(), Unsubscribed> {
+    async fn on_recovered(&mut self) -> Result<(), SubscriberGone> {
         self.backoff.reset();
         match self.outage.take() {
             Some(outage) if outage.announced => {
@@ -186,12 +186,12 @@ impl WatchSupervisor {
     }
 
     /// Notes a failure, announces an outage that lasts, pauses, and moves on to the next endpoint.
-    async fn on_failure(&mut self, error: Error) -> Result<(), Unsubscribed> {
+    async fn on_failure(&mut self, error: Error) -> Result<(), SubscriberGone> {
         let endpoints = &self.endpoints;
         tracing::debug!(%error, endpoint = endpoints.url(self.endpoint), "Watch of {} interrupted", self.prefix_text());
         self.endpoint = (self.endpoint + 1) % endpoints.count();
         let (count, grace) = (endpoints.count(), endpoints.settings().grace);
-        let outage = self.outage.get_or_insert_with(|| Outage {
+        let outage = self.outage.get_or_insert_with(|| WatchOutage {
             since: timestamp_now(),
             started: Instant::now(),
             attempts: 0,
@@ -214,8 +214,8 @@ impl WatchSupervisor {
         Ok(())
     }
 
-    async fn send(&self, event: WatchEvent) -> Result<(), Unsubscribed> {
-        self.events.send(event).await.map_err(|_| Unsubscribed)
+    async fn send(&self, event: WatchEvent) -> Result<(), SubscriberGone> {
+        self.events.send(event).await.map_err(|_| SubscriberGone)
     }
 
     fn prefix_text(&self) -> String {

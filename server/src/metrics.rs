@@ -85,7 +85,7 @@ impl WebMetrics {
     #[must_use]
     pub(crate) fn live_connection(&self) -> impl Drop + Send + use<> {
         self.live_connections.inc();
-        Connected(self.live_connections.clone())
+        ConnectedGuard(self.live_connections.clone())
     }
 
     /// Counts a WebSocket message to a viewer.
@@ -138,9 +138,9 @@ impl WebMetrics {
     }
 }
 
-struct Connected(Gauge);
+struct ConnectedGuard(Gauge);
 
-impl Drop for Connected {
+impl Drop for ConnectedGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -13,7 +13,7 @@ use crate::views::{self, PATIENCE};
 
 /// What is done to nodes after the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+enum StopKind {
     /// Stopped in order, one after the other.
     Stop,
     /// Killed at once.
@@ -34,7 +34,7 @@ async fn ask_agent(lab: &SharedLabGuard, number: usize) -> Result<(Option<i32>, 
 }
 
 /// Asks about `numbers`, ends them, and returns whether the others are Primary afterwards.
-async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: Ending) -> Result<(Value, bool)> {
+async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: StopKind) -> Result<(Value, bool)> {
     let api = lab.viewer().await?;
     let ids: Vec<&NodeId> = numbers
         .iter()
@@ -53,8 +53,8 @@ async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: Ending) -> Result
     }
     for number in numbers {
         match ending {
-            Ending::Stop => lab.lab.node(*number).stop().await?,
-            Ending::Kill => lab.lab.node(*number).kill(),
+            StopKind::Stop => lab.lab.node(*number).stop().await?,
+            StopKind::Kill => lab.lab.node(*number).kill(),
         }
     }
     let ids: Vec<NodeId> = ids.into_iter().cloned().collect();
@@ -83,10 +83,10 @@ async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: Ending) -> Result
 async fn the_answer_of_a_stop_check_is_what_then_happens() -> Result<()> {
     let lab = shared::lab().await?;
     for (numbers, ending, expected) in [
-        (&[3][..], Ending::Stop, true),
-        (&[1], Ending::Kill, true),
-        (&[2, 3], Ending::Stop, true),
-        (&[1, 2], Ending::Kill, false),
+        (&[3][..], StopKind::Stop, true),
+        (&[1], StopKind::Kill, true),
+        (&[2, 3], StopKind::Stop, true),
+        (&[1, 2], StopKind::Kill, false),
     ] {
         let (answer, primary) = play(&lab, numbers, ending).await?;
         println!(
@@ -95,7 +95,7 @@ async fn the_answer_of_a_stop_check_is_what_then_happens() -> Result<()> {
         );
         ensure!(answer["answer"] == "yes", "{answer:#}");
         ensure!(primary == expected, "{numbers:?} {ending:?}: {answer:#}");
-        if ending == Ending::Kill {
+        if ending == StopKind::Kill {
             ensure!(
                 answer["votes"]["primary_if_killed"] == primary,
                 "{answer:#}"

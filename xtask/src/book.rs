@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::links::Pages;
+use crate::links::MarkdownPages;
 
 /// Where reading begins.
 const FIRST: &str = "README.md";
@@ -27,8 +27,8 @@ const SETTINGS: &str = "[book]\ntitle = \"Galera Console\"\nlanguage = \"en\"\ns
 /// # Errors
 /// When a page in `docs/` is not reached from the README, mdBook fails or is missing, or a link of the site is broken.
 pub(crate) fn build(root: &Path, out: &Path) -> Result<()> {
-    let pages = Pages::read(root)?;
-    let contents = Contents::reach(&pages)?;
+    let pages = MarkdownPages::read(root)?;
+    let contents = SiteContents::reach(&pages)?;
     let work = out.with_extension("work");
     for directory in [&work, &out.to_owned()] {
         if directory.exists() {
@@ -52,7 +52,7 @@ pub(crate) fn build(root: &Path, out: &Path) -> Result<()> {
 
 /// What the site consists of, by paths in the workspace.
 #[derive(Debug, Default)]
-struct Contents {
+struct SiteContents {
     /// In the order in which links lead to them.
     chapters: Vec<PathBuf>,
     files: BTreeSet<PathBuf>,
@@ -60,9 +60,9 @@ struct Contents {
     folders: BTreeSet<PathBuf>,
 }
 
-impl Contents {
+impl SiteContents {
     /// Follows the links from the first page.
-    fn reach(pages: &Pages) -> Result<Self> {
+    fn reach(pages: &MarkdownPages) -> Result<Self> {
         let mut contents = Self::default();
         contents.chapters.push(FIRST.into());
         let mut next = 0;
@@ -99,7 +99,7 @@ impl Contents {
         Ok(contents)
     }
 
-    fn add(&mut self, pages: &Pages, target: PathBuf) {
+    fn add(&mut self, pages: &MarkdownPages, target: PathBuf) {
         if pages.page(&target).is_some() {
             if !self.chapters.contains(&target) {
                 self.chapters.push(target);
@@ -117,7 +117,7 @@ impl Contents {
     }
 
     /// Writes the sources and the settings of mdBook.
-    fn write(&self, pages: &Pages, work: &Path) -> Result<()> {
+    fn write(&self, pages: &MarkdownPages, work: &Path) -> Result<()> {
         let source = work.join("source");
         let copy = |path: &Path| -> Result<()> {
             let to = source.join(path);
@@ -169,7 +169,7 @@ impl Contents {
         Ok(())
     }
 
-    fn write_decisions(&self, pages: &Pages, summary: &mut String) -> Result<()> {
+    fn write_decisions(&self, pages: &MarkdownPages, summary: &mut String) -> Result<()> {
         let folder = Path::new(DECISIONS).parent();
         for path in self.chapters.iter().filter(|path| path.parent() == folder) {
             if path != Path::new(DECISIONS) {
@@ -250,9 +250,9 @@ mod tests {
             ("deploy/units/x.service", "[Unit]"),
             ("other.md", "# Not reached"),
         ]);
-        let pages = Pages::read(root.path()).unwrap();
+        let pages = MarkdownPages::read(root.path()).unwrap();
         let work = root.path().join("work");
-        Contents::reach(&pages)
+        SiteContents::reach(&pages)
             .unwrap()
             .write(&pages, &work)
             .unwrap();
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_page_that_no_link_leads_to_is_refused() {
         let root = workspace(&[("README.md", "# First"), ("docs/lost.md", "# Lost")]);
-        let refused = Contents::reach(&Pages::read(root.path()).unwrap()).unwrap_err();
+        let refused = SiteContents::reach(&MarkdownPages::read(root.path()).unwrap()).unwrap_err();
         assert!(refused.to_string().contains("docs/lost.md"), "{refused}");
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use page::Page;
+use page::MarkdownPage;
 pub(crate) use page::{attribute, percent_decoded};
 
 /// Folders without files of this project.
@@ -22,12 +22,12 @@ const OWN: &str = "xtask";
 const LONGEST: u64 = 1 << 20;
 
 /// The Markdown pages of a workspace, by their paths in it.
-pub(crate) struct Pages {
+pub(crate) struct MarkdownPages {
     root: PathBuf,
-    pages: BTreeMap<PathBuf, Page>,
+    pages: BTreeMap<PathBuf, MarkdownPage>,
 }
 
-impl Pages {
+impl MarkdownPages {
     /// Reads every page below `root`.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Pages {
             if file.extension().is_some_and(|extension| extension == "md") {
                 let text = fs::read_to_string(root.join(&file))
                     .with_context(|| format!("cannot read {}", file.display()))?;
-                pages.insert(file, Page::parse(&text));
+                pages.insert(file, MarkdownPage::parse(&text));
             }
         }
         Ok(Self {
@@ -58,7 +58,7 @@ impl Pages {
     }
 
     /// The page at `path` in the workspace.
-    pub(crate) fn page(&self, path: &Path) -> Option<&Page> {
+    pub(crate) fn page(&self, path: &Path) -> Option<&MarkdownPage> {
         self.pages.get(path)
     }
 
@@ -117,7 +117,7 @@ impl Pages {
 /// # Errors
 /// When a link or a mention leads nowhere.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    let pages = Pages::read(root)?;
+    let pages = MarkdownPages::read(root)?;
     let mut findings = pages.broken_links();
     for file in files(root)? {
         if file.starts_with(OWN) || fs::metadata(root.join(&file))?.len() > LONGEST {

@@ -24,14 +24,14 @@ const WORKSPACE_PREFIX: &str = "galera-agent-run-";
 
 /// A private temporary directory, removed on drop, and by a later agent if this one is killed.
 #[derive(Debug)]
-pub(super) struct Workspace {
+pub(super) struct PrivateDirectory {
     path: PathBuf,
     /// Locks the directory. Child processes inherit it: a server that outlives its agent passes its options file on to the
     /// scripts of its state transfers.
     _lock: File,
 }
 
-impl Workspace {
+impl PrivateDirectory {
     /// Creates a directory with mode 0700 below the system's temporary directory, and removes those of agents that were killed
     /// and whose children have ended, too.
     ///
@@ -73,7 +73,7 @@ impl Workspace {
     }
 }
 
-impl Drop for Workspace {
+impl Drop for PrivateDirectory {
     fn drop(&mut self) {
         // On failure the rest stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.path);
@@ -200,7 +200,7 @@ impl ServerCommand {
     /// If the file cannot be written.
     pub(super) fn with_private_settings(
         mut self,
-        workspace: &Workspace,
+        workspace: &PrivateDirectory,
         lines: &str,
     ) -> Result<Self, RunError> {
         let before = match self
@@ -222,7 +222,7 @@ impl ServerCommand {
     /// If the file cannot be written.
     pub(super) fn with_private_group(
         mut self,
-        workspace: &Workspace,
+        workspace: &PrivateDirectory,
         group: &str,
         line: &str,
     ) -> Result<Self, RunError> {
@@ -291,7 +291,7 @@ impl ServerCommand {
     pub(super) async fn query_variables(
         &self,
         children: &Children,
-        workspace: &Workspace,
+        workspace: &PrivateDirectory,
     ) -> Result<ServerVariables, RunError> {
         let mut command = self.server_command();
         command
@@ -462,7 +462,7 @@ mod tests {
                 "--defaults-extra-file=",
             ),
         ] {
-            let workspace = Workspace::create().unwrap();
+            let workspace = PrivateDirectory::create().unwrap();
             let command = command(given)
                 .with_private_settings(&workspace, "a=b")
                 .unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::children::{Children, ProcessExit};
-use super::command::{ServerCommand, Workspace, last_error};
+use super::command::{PrivateDirectory, ServerCommand, last_error};
 use super::datadir::DataDir;
 use super::error::RunError;
 use super::{accounts, system_user};
@@ -26,7 +26,7 @@ pub(super) async fn initialize(
     command: &ServerCommand,
     settings: &RunSettings,
     children: &Children,
-    workspace: &Workspace,
+    workspace: &PrivateDirectory,
 ) -> Result<(), RunError> {
     data.begin_initialization()?;
     let statements =
@@ -75,7 +75,7 @@ pub(super) async fn initialize(
 async fn installer_takes_statements(
     command: &ServerCommand,
     children: &Children,
-    workspace: &Workspace,
+    workspace: &PrivateDirectory,
 ) -> Result<bool, RunError> {
     let mut installer = command.installer_command(INSTALLER);
     let output = workspace.output("install-help")?;
@@ -102,7 +102,7 @@ async fn run_to_end(
     mut command: Command,
     data: &DataDir,
     children: &Children,
-    workspace: &Workspace,
+    workspace: &PrivateDirectory,
 ) -> Result<(), RunError> {
     let output = workspace.output("install.log")?;
     command.stdout(share(&output)?).stderr(output);

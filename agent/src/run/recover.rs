@@ -8,7 +8,7 @@ use galera::startup::DataState;
 use tokio::time::timeout;
 
 use super::children::{Children, ProcessExit};
-use super::command::{ServerCommand, Workspace, last_error};
+use super::command::{PrivateDirectory, ServerCommand, last_error};
 use super::error::RunError;
 
 /// Time for a recovery: the engine may have to read its whole log.
@@ -28,7 +28,7 @@ pub(super) struct RecoveredData {
 pub(super) async fn recover_position(
     command: &ServerCommand,
     children: &Children,
-    workspace: &Workspace,
+    workspace: &PrivateDirectory,
     saved: &GraState,
 ) -> Result<RecoveredData, RunError> {
     let first = run_recovery(command, children, workspace, &["--wsrep-recover"]).await?;
@@ -62,7 +62,7 @@ impl RecoveryAttempt {
 async fn run_recovery(
     command: &ServerCommand,
     children: &Children,
-    workspace: &Workspace,
+    workspace: &PrivateDirectory,
     arguments: &[&str],
 ) -> Result<RecoveryAttempt, RunError> {
     let path = workspace.file("recovery.log");
@@ -210,7 +210,7 @@ fi
         .unwrap();
         let words = ["/bin/sh".into(), script.clone().into_os_string()];
         let command = ServerCommand::new(&words).unwrap();
-        let (children, workspace) = (Children::default(), Workspace::create().unwrap());
+        let (children, workspace) = (Children::default(), PrivateDirectory::create().unwrap());
         let saved = saved(UUID);
         let recovering = recover_position(&command, &children, &workspace, &saved);
         let outcome = tokio::select! {

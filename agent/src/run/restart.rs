@@ -46,7 +46,7 @@ pub(super) struct RestartWatch<'a> {
 
 /// What must stay the same for [`SETTLE_TIME`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Standstill {
+enum UnchangedState {
     /// No file changes while the server waits for a state transfer, and no member is Primary.
     Join { progress: u64 },
     /// The server is not Primary, at this position.
@@ -62,7 +62,7 @@ impl RestartWatch<'_> {
         self,
         server: watch::Receiver<ServerState>,
     ) -> Result<RestartRequest, RunError> {
-        let mut since: Option<(Standstill, Instant)> = None;
+        let mut since: Option<(UnchangedState, Instant)> = None;
         let mut asked = OutageLog::default();
         let mut has_responded = false;
         loop {
@@ -82,7 +82,7 @@ impl RestartWatch<'_> {
             {
                 let members_seen = self.directory.members_seen(self.expected_members)?.0;
                 return Ok(match standstill {
-                    Standstill::Join { .. } => RestartRequest {
+                    UnchangedState::Join { .. } => RestartRequest {
                         reason: format!(
                             "Restarting the server: the state transfer of {} has brought nothing for {} s and no member is \
                              Primary, so its donor is gone; it begins again once a member is Synced and Primary",
@@ -92,7 +92,7 @@ impl RestartWatch<'_> {
                         join: true,
                         members_seen,
                     },
-                    Standstill::NonPrimary { reason, .. } => RestartRequest {
+                    UnchangedState::NonPrimary { reason, .. } => RestartRequest {
                         reason: reason.clone(),
                         join: false,
                         members_seen,
@@ -107,7 +107,7 @@ impl RestartWatch<'_> {
         state: &ServerState,
         waits: bool,
         asked: &mut OutageLog,
-    ) -> Result<Option<Standstill>, RunError> {
+    ) -> Result<Option<UnchangedState>, RunError> {
         let reading = match state {
             ServerState::Responding { reading, .. } => Some(reading.as_ref()),
             _ => None,
@@ -129,7 +129,7 @@ impl RestartWatch<'_> {
                 .next()
                 .is_none();
             let progress = self.directory.transfer_progress();
-            return Ok(alone.then_some(Standstill::Join { progress }));
+            return Ok(alone.then_some(UnchangedState::Join { progress }));
         }
         Ok(apart.and_then(|own| decide_standstill(&own, snapshot, asked)))
     }
@@ -164,7 +164,7 @@ fn decide_standstill(
     own: &NonPrimaryNode,
     snapshot: &RegistrySnapshot,
     asked: &mut OutageLog,
-) -> Option<Standstill> {
+) -> Option<UnchangedState> {
     match decide_non_primary(own, snapshot) {
         NonPrimaryDecision::Continue => {
             asked.recovered();
@@ -176,7 +176,7 @@ fn decide_standstill(
             }
             None
         }
-        NonPrimaryDecision::Restart { explanation } => Some(Standstill::NonPrimary {
+        NonPrimaryDecision::Restart { explanation } => Some(UnchangedState::NonPrimary {
             seqno: own.position.seqno,
             reason: explanation,
         }),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::children::Children;
 use super::cluster::{ClusterListing, ClusterRegistry};
-use super::command::{ServerCommand, ServerVariables, Workspace};
+use super::command::{PrivateDirectory, ServerCommand, ServerVariables};
 use super::datadir::DataDir;
 use super::error::RunError;
 use super::identity::DataIdentity;
@@ -54,7 +54,7 @@ pub(super) struct StartupDriver<'a> {
     pub(super) variables: &'a ServerVariables,
     pub(super) children: &'a Children,
     /// For private files.
-    pub(super) workspace: &'a Workspace,
+    pub(super) workspace: &'a PrivateDirectory,
     /// Publishes the phase during startup.
     pub(super) reporter: &'a PhaseReporter,
     /// The lease of this node's report.

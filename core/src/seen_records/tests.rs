@@ -165,12 +165,12 @@ mod continued {
     const ANN: &str = "/s/users/ann";
     const SESSION: &str = "/s/sessions/1";
 
-    struct Host {
+    struct ConsoleHost {
         etcd: MemoryEtcd,
         secrets: StateSecrets,
     }
 
-    impl Host {
+    impl ConsoleHost {
         fn new() -> Self {
             Self {
                 etcd: MemoryEtcd::new(),
@@ -211,7 +211,7 @@ mod continued {
 
     #[tokio::test]
     async fn an_older_record_is_recognized_only_by_one_that_has_seen_a_newer() {
-        let host = Host::new();
+        let host = ConsoleHost::new();
         let before = host.process();
         before.put(ANN, "1", None).await.unwrap();
         let older = host.stored(ANN).await.value;
@@ -227,7 +227,7 @@ mod continued {
 
     #[tokio::test]
     async fn a_deleted_record_is_missing_and_a_removed_one_is_not() {
-        let host = Host::new();
+        let host = ConsoleHost::new();
         let before = host.process();
         before.put(ANN, "1", None).await.unwrap();
         before.put("/s/users/bob", "1", None).await.unwrap();
@@ -246,7 +246,7 @@ mod continued {
 
     #[tokio::test]
     async fn a_session_continues_but_one_that_ended_does_not_come_back() {
-        let host = Host::new();
+        let host = ConsoleHost::new();
         let before = host.process();
         let lease = before
             .grant_without_keep_alive(Duration::from_secs(60))
@@ -265,7 +265,7 @@ mod continued {
 
     #[tokio::test]
     async fn after_a_fall_of_the_revision_only_versions_count() {
-        let host = Host::new();
+        let host = ConsoleHost::new();
         let process = host.process();
         process.put(ANN, "1", None).await.unwrap();
         let older = host.stored(ANN).await.value;

@@ -23,13 +23,13 @@ fn secrets(texts: &[&str]) -> StateSecrets {
 }
 
 /// A console's connection, and that of a program that can write etcd.
-struct Etcd {
+struct SharedEtcd {
     store: MemoryEtcd,
     console: Registry,
     intruder: Registry,
 }
 
-impl Etcd {
+impl SharedEtcd {
     fn new() -> Self {
         let store = MemoryEtcd::new();
         Self {
@@ -81,7 +81,7 @@ async fn remove(registry: &Registry, key: &str) {
 
 #[tokio::test]
 async fn records_read_as_they_were_written() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     for (key, content) in [
         (ANN, r#"{"password_hash":"$argon2id$…"}"#),
         (ACTION, r#"{"a":1,"record":"x","text":2}"#),
@@ -122,7 +122,7 @@ async fn records_read_as_they_were_written() {
 
 #[tokio::test]
 async fn a_forged_record_is_ignored_until_it_is_removed() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.forge(ANN, "{}").await;
     assert_eq!(etcd.reason(ANN).await, "it is not sealed");
     assert!(
@@ -142,7 +142,7 @@ async fn a_forged_record_is_ignored_until_it_is_removed() {
 
 #[tokio::test]
 async fn a_record_that_was_altered_or_moved_is_not_genuine() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.console
         .create(ACTION, r#"{"state":"pending"}"#, None)
         .await
@@ -195,7 +195,7 @@ fn sealed_by_another_secret(key: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_older_version_put_back_is_a_replay() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.console
         .create(ANN, r#"{"disabled":false}"#, None)
         .await
@@ -214,7 +214,7 @@ async fn an_older_version_put_back_is_a_replay() {
 
 #[tokio::test]
 async fn a_removed_account_put_back_is_a_replay_even_for_a_new_replica() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.console.create(ANN, "{}", None).await.unwrap();
     let record = etcd.stored(ANN).await.value;
     remove(&etcd.console, ANN).await;
@@ -251,7 +251,7 @@ async fn a_removed_account_put_back_is_a_replay_even_for_a_new_replica() {
 
 #[tokio::test]
 async fn a_session_that_ended_cannot_be_put_back() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     let lease = etcd
         .console
         .grant_without_keep_alive(std::time::Duration::from_secs(60))
@@ -275,7 +275,7 @@ async fn a_session_that_ended_cannot_be_put_back() {
 
 #[tokio::test]
 async fn a_deletion_outside_the_console_is_noticed() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.console.create(SWITCH, "{}", None).await.unwrap();
     let paused = etcd.stored(SWITCH).await.value;
     etcd.delete(SWITCH).await;
@@ -312,7 +312,7 @@ async fn a_deletion_outside_the_console_is_noticed() {
 
 #[tokio::test]
 async fn replicas_write_concurrently_without_a_false_alarm() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     let other = sealed(&etcd.store, &["one"]);
     let guarded = |key: &str| {
         Transaction::new()
@@ -348,7 +348,7 @@ async fn replicas_write_concurrently_without_a_false_alarm() {
 
 #[tokio::test]
 async fn a_watch_ends_the_record_that_a_forgery_replaced() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.console.create(ANN, "{}", None).await.unwrap();
     let mut events = etcd.console.watch("/s/users/");
     let Some(WatchEvent::Reset { entries, .. }) = events.next().await else {
@@ -375,7 +375,7 @@ async fn a_watch_ends_the_record_that_a_forgery_replaced() {
 
 #[tokio::test]
 async fn a_plain_record_is_not_replaced_before_records_are_checked() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.forge(ANN, "of an earlier version").await;
     let starting = etcd.console.clone().hold_writes();
     let refused = starting.create(ANN, "new", None).await;
@@ -398,7 +398,7 @@ async fn a_plain_record_is_not_replaced_before_records_are_checked() {
 
 #[tokio::test]
 async fn a_rotated_secret_reads_old_records_and_seals_them_again() {
-    let etcd = Etcd::new();
+    let etcd = SharedEtcd::new();
     etcd.console.create(ANN, "{}", None).await.unwrap();
     etcd.console.create(BOB, "{}", None).await.unwrap();
     remove(&etcd.console, BOB).await;

@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::{Unsubscribed, WatchSupervisor};
+use super::{SubscriberGone, WatchSupervisor};
 use crate::Error;
 use crate::entry::RegistryEntry;
 use crate::error::AttemptError;
@@ -93,7 +93,7 @@ impl WatchSupervisor {
     pub(super) async fn follow(
         &mut self,
         position: WatchPosition,
-    ) -> Result<StreamEnd, Unsubscribed> {
+    ) -> Result<StreamEnd, SubscriberGone> {
         let mut position = position;
         let (mut stream, connection) = match self.open(&mut position).await {
             Ok(opened) => opened,

@@ -2,15 +2,15 @@
 
 use registry::Error;
 
-use crate::Store;
+use crate::EmptyEtcd;
 use crate::store::text;
 
-pub(crate) async fn an_absent_key_is_none(store: Store) {
+pub(crate) async fn an_absent_key_is_none(store: EmptyEtcd) {
     assert_eq!(store.get("/none").await, None);
     assert!(store.keys("/none/").await.is_empty());
 }
 
-pub(crate) async fn an_entry_has_its_revisions_and_version(store: Store) {
+pub(crate) async fn an_entry_has_its_revisions_and_version(store: EmptyEtcd) {
     let first = store.put("/k", "1").await;
     let second = store.put("/k", "2").await;
     assert_eq!(second, first + 1);
@@ -34,7 +34,7 @@ pub(crate) async fn an_entry_has_its_revisions_and_version(store: Store) {
     assert_eq!(again, second + 2);
 }
 
-pub(crate) async fn a_listing_holds_exactly_the_prefix_in_key_order(store: Store) {
+pub(crate) async fn a_listing_holds_exactly_the_prefix_in_key_order(store: EmptyEtcd) {
     for key in ["/g/a/n2", "/g/a/n1", "/g/ab", "/g", "/g0"] {
         store.put(key, "x").await;
     }
@@ -43,7 +43,7 @@ pub(crate) async fn a_listing_holds_exactly_the_prefix_in_key_order(store: Store
     assert_eq!(store.keys("").await.len(), 5);
 }
 
-pub(crate) async fn keys_and_values_are_any_bytes(store: Store) {
+pub(crate) async fn keys_and_values_are_any_bytes(store: EmptyEtcd) {
     let key = b"/g/<script>/\xff \x00".to_vec();
     let registry = &store.registry;
     registry
@@ -66,7 +66,7 @@ pub(crate) async fn keys_and_values_are_any_bytes(store: Store) {
     );
 }
 
-pub(crate) async fn a_listing_of_many_keys_is_of_one_revision(store: Store) {
+pub(crate) async fn a_listing_of_many_keys_is_of_one_revision(store: EmptyEtcd) {
     let mut last = 0;
     for index in 0..1_100 {
         last = store.put(&format!("/many/{index:04}"), "x").await;
@@ -76,7 +76,7 @@ pub(crate) async fn a_listing_of_many_keys_is_of_one_revision(store: Store) {
     assert!(listing.entries.is_sorted_by(|a, b| a.key < b.key));
 }
 
-pub(crate) async fn a_value_beyond_the_limit_is_refused(store: Store) {
+pub(crate) async fn a_value_beyond_the_limit_is_refused(store: EmptyEtcd) {
     let error = store.registry.put("/x", vec![b'x'; 2_000_000], None).await;
     let error = error.unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
@@ -89,12 +89,12 @@ pub(crate) async fn a_value_beyond_the_limit_is_refused(store: Store) {
         .unwrap();
 }
 
-pub(crate) async fn an_empty_key_is_refused(store: Store) {
+pub(crate) async fn an_empty_key_is_refused(store: EmptyEtcd) {
     let error = store.registry.put("", "x", None).await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
 }
 
-pub(crate) async fn status_and_readiness_are_reported(store: Store) {
+pub(crate) async fn status_and_readiness_are_reported(store: EmptyEtcd) {
     store.registry.ready().await.unwrap();
     let status = store.registry.status().await.unwrap();
     assert!(

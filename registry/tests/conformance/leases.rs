@@ -6,7 +6,7 @@ use registry::{
     Error, Lease, LeaseLostReason, Precondition, Transaction, TransactionOutcome, WriteOp,
 };
 
-use crate::Store;
+use crate::EmptyEtcd;
 use crate::store::{describe, next_changes, next_reset};
 
 const TTL: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ async fn wait_until_lost(lease: &mut Lease) -> LeaseLostReason {
         .expect("not lost within 20 s")
 }
 
-pub(crate) async fn keys_end_with_their_revoked_lease_at_one_revision(store: Store) {
+pub(crate) async fn keys_end_with_their_revoked_lease_at_one_revision(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     let other = store.registry.grant(LONG).await.unwrap();
     let registry = &store.registry;
@@ -41,7 +41,7 @@ pub(crate) async fn keys_end_with_their_revoked_lease_at_one_revision(store: Sto
     assert_eq!(store.put("/n/d", "y").await, last + 2);
 }
 
-pub(crate) async fn a_kept_lease_outlives_its_time_to_live(store: Store) {
+pub(crate) async fn a_kept_lease_outlives_its_time_to_live(store: EmptyEtcd) {
     let lease = store.registry.grant(TTL).await.unwrap();
     store
         .registry
@@ -59,7 +59,7 @@ pub(crate) async fn a_kept_lease_outlives_its_time_to_live(store: Store) {
     assert_eq!(lease.lost_reason(), None);
 }
 
-pub(crate) async fn a_dropped_lease_expires(store: Store) {
+pub(crate) async fn a_dropped_lease_expires(store: EmptyEtcd) {
     let lease = store.registry.grant(TTL).await.unwrap();
     store
         .registry
@@ -70,7 +70,7 @@ pub(crate) async fn a_dropped_lease_expires(store: Store) {
     store.wait_until_absent("/k").await;
 }
 
-pub(crate) async fn a_lease_without_keep_alive_expires(store: Store) {
+pub(crate) async fn a_lease_without_keep_alive_expires(store: EmptyEtcd) {
     let id = store.registry.grant_without_keep_alive(TTL).await.unwrap();
     store.registry.put("/k", "v", Some(id)).await.unwrap();
     assert!(store.get("/k").await.is_some());
@@ -78,14 +78,14 @@ pub(crate) async fn a_lease_without_keep_alive_expires(store: Store) {
     assert_eq!(store.registry.lease_info(id).await.unwrap(), None);
 }
 
-pub(crate) async fn a_lease_revoked_elsewhere_is_reported_lost(store: Store) {
+pub(crate) async fn a_lease_revoked_elsewhere_is_reported_lost(store: EmptyEtcd) {
     let mut lease = store.registry.grant(TTL).await.unwrap();
     store.registry.revoke(lease.id()).await.unwrap();
     assert_eq!(wait_until_lost(&mut lease).await, LeaseLostReason::Gone);
     assert_eq!(lease.lost_reason(), Some(LeaseLostReason::Gone));
 }
 
-pub(crate) async fn a_lease_on_a_cut_connection_is_reported_lost(store: Store) {
+pub(crate) async fn a_lease_on_a_cut_connection_is_reported_lost(store: EmptyEtcd) {
     let connection = store.connect().await;
     let mut lease = connection.registry.grant(TTL).await.unwrap();
     store
@@ -101,7 +101,7 @@ pub(crate) async fn a_lease_on_a_cut_connection_is_reported_lost(store: Store) {
     store.wait_until_absent("/k").await;
 }
 
-pub(crate) async fn a_fence_refuses_a_former_holder(store: Store) {
+pub(crate) async fn a_fence_refuses_a_former_holder(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     store
         .registry
@@ -125,14 +125,14 @@ pub(crate) async fn a_fence_refuses_a_former_holder(store: Store) {
     );
 }
 
-pub(crate) async fn revoking_twice_is_harmless(store: Store) {
+pub(crate) async fn revoking_twice_is_harmless(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     let id = lease.id();
     lease.revoke().await.unwrap();
     store.registry.revoke(id).await.unwrap();
 }
 
-pub(crate) async fn an_unknown_lease_is_named(store: Store) {
+pub(crate) async fn an_unknown_lease_is_named(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     let id = lease.id();
     lease.revoke().await.unwrap();
@@ -143,7 +143,7 @@ pub(crate) async fn an_unknown_lease_is_named(store: Store) {
     );
 }
 
-pub(crate) async fn only_the_branch_taken_needs_its_lease(store: Store) {
+pub(crate) async fn only_the_branch_taken_needs_its_lease(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     let id = lease.id();
     lease.revoke().await.unwrap();
@@ -160,7 +160,7 @@ pub(crate) async fn only_the_branch_taken_needs_its_lease(store: Store) {
     assert!(store.get("/seen").await.is_some());
 }
 
-pub(crate) async fn a_key_rewritten_without_lease_is_durable(store: Store) {
+pub(crate) async fn a_key_rewritten_without_lease_is_durable(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     store
         .registry
@@ -173,7 +173,7 @@ pub(crate) async fn a_key_rewritten_without_lease_is_durable(store: Store) {
     assert_eq!(store.get("/k").await.unwrap().lease, 0);
 }
 
-pub(crate) async fn a_key_moves_to_the_lease_it_was_last_written_under(store: Store) {
+pub(crate) async fn a_key_moves_to_the_lease_it_was_last_written_under(store: EmptyEtcd) {
     let registry = &store.registry;
     let former = registry.grant(LONG).await.unwrap();
     let latter = registry.grant(LONG).await.unwrap();
@@ -186,7 +186,7 @@ pub(crate) async fn a_key_moves_to_the_lease_it_was_last_written_under(store: St
     assert!(store.get("/k").await.is_none());
 }
 
-pub(crate) async fn lease_info_reports_what_was_granted(store: Store) {
+pub(crate) async fn lease_info_reports_what_was_granted(store: EmptyEtcd) {
     let lease = store.registry.grant(LONG).await.unwrap();
     let info = store
         .registry

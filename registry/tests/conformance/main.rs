@@ -1,7 +1,7 @@
 //! One suite, two back ends: every case runs against real etcd and against the store in memory that tests use, each with and
 //! without sealed records.
 //!
-//! Cases know nothing of the back end but [`Store`]. What only several members can do (fail-over, a hanging member) is
+//! Cases know nothing of the back end but [`EmptyEtcd`]. What only several members can do (fail-over, a hanging member) is
 //! tested in `tests/etcd`.
 
 #![expect(
@@ -23,7 +23,7 @@ mod proxy;
 #[path = "../support/sealer.rs"]
 mod sealer;
 
-pub(crate) use store::Store;
+pub(crate) use store::EmptyEtcd;
 
 /// Makes of each case a test on each back end.
 macro_rules! conformance {
@@ -32,7 +32,7 @@ macro_rules! conformance {
             $($(
                 #[tokio::test]
                 async fn $case() {
-                    crate::$module::$case(crate::Store::on_etcd().await).await;
+                    crate::$module::$case(crate::EmptyEtcd::on_etcd().await).await;
                 }
             )+)+
         }
@@ -41,7 +41,7 @@ macro_rules! conformance {
             $($(
                 #[tokio::test]
                 async fn $case() {
-                    crate::$module::$case(crate::Store::in_memory()).await;
+                    crate::$module::$case(crate::EmptyEtcd::in_memory()).await;
                 }
             )+)+
         }
@@ -50,7 +50,7 @@ macro_rules! conformance {
             $($(
                 #[tokio::test]
                 async fn $case() {
-                    crate::$module::$case(crate::Store::on_etcd().await.sealed()).await;
+                    crate::$module::$case(crate::EmptyEtcd::on_etcd().await.sealed()).await;
                 }
             )+)+
         }
@@ -59,7 +59,7 @@ macro_rules! conformance {
             $($(
                 #[tokio::test]
                 async fn $case() {
-                    crate::$module::$case(crate::Store::in_memory().sealed()).await;
+                    crate::$module::$case(crate::EmptyEtcd::in_memory().sealed()).await;
                 }
             )+)+
         }

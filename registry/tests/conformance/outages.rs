@@ -2,10 +2,10 @@
 
 use registry::{Error, WatchEvent};
 
-use crate::Store;
+use crate::EmptyEtcd;
 use crate::store::{next_described, next_event, next_reset};
 
-pub(crate) async fn a_cut_connection_is_unavailable(store: Store) {
+pub(crate) async fn a_cut_connection_is_unavailable(store: EmptyEtcd) {
     let connection = store.connect().await;
     store.put("/k", "1").await;
     connection.registry.get("/k").await.unwrap();
@@ -23,7 +23,7 @@ pub(crate) async fn a_cut_connection_is_unavailable(store: Store) {
     connection.registry.put("/k", "3", None).await.unwrap();
 }
 
-pub(crate) async fn an_outage_is_reported_once_and_followed_by_a_reset(store: Store) {
+pub(crate) async fn an_outage_is_reported_once_and_followed_by_a_reset(store: EmptyEtcd) {
     let connection = store.connect().await;
     store.put("/w/a", "1").await;
     let mut watch = connection.registry.watch("/w/");
@@ -42,7 +42,7 @@ pub(crate) async fn an_outage_is_reported_once_and_followed_by_a_reset(store: St
     assert_eq!(next_described(&mut watch, 1).await, ["/w/c=1"]);
 }
 
-pub(crate) async fn a_short_cut_resumes_without_a_gap(store: Store) {
+pub(crate) async fn a_short_cut_resumes_without_a_gap(store: EmptyEtcd) {
     let connection = store.patient().await;
     let mut watch = connection.registry.watch("/w/");
     next_reset(&mut watch).await;
@@ -56,7 +56,7 @@ pub(crate) async fn a_short_cut_resumes_without_a_gap(store: Store) {
     assert_eq!(next_described(&mut watch, 2).await, ["/w/a=2", "/w/a=3"]);
 }
 
-pub(crate) async fn a_compaction_during_a_cut_leads_to_a_reset(store: Store) {
+pub(crate) async fn a_compaction_during_a_cut_leads_to_a_reset(store: EmptyEtcd) {
     let connection = store.patient().await;
     let mut watch = connection.registry.watch("/w/");
     next_reset(&mut watch).await;
@@ -71,7 +71,7 @@ pub(crate) async fn a_compaction_during_a_cut_leads_to_a_reset(store: Store) {
     assert_eq!(next_described(&mut watch, 1).await, ["/w/b=4"]);
 }
 
-pub(crate) async fn a_compaction_leaves_a_running_watch_alone(store: Store) {
+pub(crate) async fn a_compaction_leaves_a_running_watch_alone(store: EmptyEtcd) {
     let mut watch = store.registry.watch("/w/");
     next_reset(&mut watch).await;
     store.put("/w/a", "1").await;
@@ -81,7 +81,7 @@ pub(crate) async fn a_compaction_leaves_a_running_watch_alone(store: Store) {
     assert_eq!(next_described(&mut watch, 1).await, ["/w/a=2"]);
 }
 
-pub(crate) async fn a_restarted_store_keeps_its_entries_and_leases(mut store: Store) {
+pub(crate) async fn a_restarted_store_keeps_its_entries_and_leases(mut store: EmptyEtcd) {
     let lease = store
         .registry
         .grant(std::time::Duration::from_secs(60))
@@ -102,7 +102,7 @@ pub(crate) async fn a_restarted_store_keeps_its_entries_and_leases(mut store: St
     assert_eq!(lease.lost_reason(), None);
 }
 
-pub(crate) async fn a_replaced_store_leads_to_a_reset(mut store: Store) {
+pub(crate) async fn a_replaced_store_leads_to_a_reset(mut store: EmptyEtcd) {
     for value in 0..10 {
         store.put("/w/old", &value.to_string()).await;
     }

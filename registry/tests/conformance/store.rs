@@ -16,34 +16,34 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const PATIENT: Duration = Duration::from_secs(300);
 
 /// An empty etcd, real or in memory.
-pub(crate) struct Store {
+pub(crate) struct EmptyEtcd {
     pub(crate) registry: Registry,
-    backend: Backend,
+    backend: EtcdKind,
     is_sealed: bool,
 }
 
-enum Backend {
+enum EtcdKind {
     Etcd(EtcdCluster),
     Memory(MemoryEtcd),
 }
 
 /// A connection that can be cut.
-pub(crate) struct Connection {
+pub(crate) struct CuttableConnection {
     pub(crate) registry: Registry,
-    fault: Fault,
+    fault: ConnectionFault,
 }
 
-enum Fault {
+enum ConnectionFault {
     Proxy(CuttableProxy),
     Memory(MemoryEtcd),
 }
 
-impl Store {
+impl EmptyEtcd {
     pub(crate) async fn on_etcd() -> Self {
         let etcd = EtcdCluster::single().await;
         Self {
             registry: etcd.registry(),
-            backend: Backend::Etcd(etcd),
+            backend: EtcdKind::Etcd(etcd),
             is_sealed: false,
         }
     }
@@ -52,7 +52,7 @@ impl Store {
         let store = MemoryEtcd::new();
         Self {
             registry: store.registry(),
-            backend: Backend::Memory(store),
+            backend: EtcdKind::Memory(store),
             is_sealed: false,
         }
     }
@@ -80,33 +80,33 @@ impl Store {
     }
 
     /// A connection whose watches report an outage after the usual time.
-    pub(crate) async fn connect(&self) -> Connection {
+    pub(crate) async fn connect(&self) -> CuttableConnection {
         self.connect_with_grace(Duration::from_secs(1)).await
     }
 
     /// A connection whose watches never call a cut an outage.
-    pub(crate) async fn patient(&self) -> Connection {
+    pub(crate) async fn patient(&self) -> CuttableConnection {
         self.connect_with_grace(PATIENT).await
     }
 
-    async fn connect_with_grace(&self, grace: Duration) -> Connection {
+    async fn connect_with_grace(&self, grace: Duration) -> CuttableConnection {
         match &self.backend {
-            Backend::Etcd(etcd) => {
+            EtcdKind::Etcd(etcd) => {
                 let proxy = CuttableProxy::in_front_of(etcd.address(0)).await;
                 let settings = EtcdSettings {
                     grace,
                     ..EtcdSettings::new([proxy.endpoint()])
                 };
-                Connection {
+                CuttableConnection {
                     registry: self.like_this(Registry::connect(settings).unwrap()),
-                    fault: Fault::Proxy(proxy),
+                    fault: ConnectionFault::Proxy(proxy),
                 }
             }
-            Backend::Memory(store) => {
+            EtcdKind::Memory(store) => {
                 let store = store.connect().with_grace(grace);
-                Connection {
+                CuttableConnection {
                     registry: self.like_this(store.registry()),
-                    fault: Fault::Memory(store),
+                    fault: ConnectionFault::Memory(store),
                 }
             }
         }
@@ -115,28 +115,28 @@ impl Store {
     /// Discards the history before the present revision.
     pub(crate) async fn compact(&self) {
         match &self.backend {
-            Backend::Etcd(etcd) => {
+            EtcdKind::Etcd(etcd) => {
                 let revision = self.registry.list("/").await.unwrap().revision;
                 let mut client = Client::connect(etcd.endpoints(), None).await.unwrap();
                 client.compact(revision, None).await.unwrap();
             }
-            Backend::Memory(store) => store.compact(),
+            EtcdKind::Memory(store) => store.compact(),
         }
     }
 
     /// Makes the store unreachable on every connection.
     pub(crate) fn stop(&mut self) {
         match &mut self.backend {
-            Backend::Etcd(etcd) => etcd.kill(0),
-            Backend::Memory(store) => store.stop(),
+            EtcdKind::Etcd(etcd) => etcd.kill(0),
+            EtcdKind::Memory(store) => store.stop(),
         }
     }
 
     /// Starts a stopped store with its data.
     pub(crate) async fn start(&mut self) {
         match &mut self.backend {
-            Backend::Etcd(etcd) => etcd.start(0),
-            Backend::Memory(store) => store.start(),
+            EtcdKind::Etcd(etcd) => etcd.start(0),
+            EtcdKind::Memory(store) => store.start(),
         }
         let end = std::time::Instant::now() + DEADLINE;
         while self.registry.ready().await.is_err() {
@@ -147,12 +147,12 @@ impl Store {
     /// Replaces the store by an empty one.
     pub(crate) async fn replace(&mut self) {
         match &mut self.backend {
-            Backend::Etcd(etcd) => {
+            EtcdKind::Etcd(etcd) => {
                 etcd.wipe(0);
                 etcd.start(0);
                 etcd.wait_until_ready(&self.registry).await;
             }
-            Backend::Memory(store) => store.wipe(),
+            EtcdKind::Memory(store) => store.wipe(),
         }
     }
 
@@ -184,18 +184,18 @@ impl Store {
     }
 }
 
-impl Connection {
+impl CuttableConnection {
     pub(crate) fn cut(&self) {
         match &self.fault {
-            Fault::Proxy(proxy) => proxy.cut(),
-            Fault::Memory(store) => store.cut(),
+            ConnectionFault::Proxy(proxy) => proxy.cut(),
+            ConnectionFault::Memory(store) => store.cut(),
         }
     }
 
     pub(crate) fn restore(&self) {
         match &self.fault {
-            Fault::Proxy(proxy) => proxy.restore(),
-            Fault::Memory(store) => store.restore(),
+            ConnectionFault::Proxy(proxy) => proxy.restore(),
+            ConnectionFault::Memory(store) => store.restore(),
         }
     }
 }

@@ -6,7 +6,7 @@ use registry::{
     CreateOutcome, Error, Precondition, Transaction, TransactionOutcome, WriteOp, numbered_key,
 };
 
-use crate::Store;
+use crate::EmptyEtcd;
 use crate::store::text;
 
 fn committed(outcome: &TransactionOutcome) -> i64 {
@@ -28,7 +28,7 @@ fn refused(outcome: TransactionOutcome) -> (i64, Vec<(String, String)>) {
     }
 }
 
-pub(crate) async fn exactly_one_of_eight_racers_creates(store: Store) {
+pub(crate) async fn exactly_one_of_eight_racers_creates(store: EmptyEtcd) {
     let racers = (0..8).map(|racer| {
         let registry = store.registry.clone();
         tokio::spawn(async move {
@@ -47,7 +47,7 @@ pub(crate) async fn exactly_one_of_eight_racers_creates(store: Store) {
     assert_eq!(seen, vec![winners[0].clone(); 7]);
 }
 
-pub(crate) async fn updates_and_deletions_compare_the_revision(store: Store) {
+pub(crate) async fn updates_and_deletions_compare_the_revision(store: EmptyEtcd) {
     let registry = &store.registry;
     let first = store.put("/k", "1").await;
     let second = registry.update("/k", first, "2", None).await.unwrap();
@@ -73,7 +73,7 @@ pub(crate) async fn updates_and_deletions_compare_the_revision(store: Store) {
     );
 }
 
-pub(crate) async fn a_transaction_happens_at_one_revision_or_not_at_all(store: Store) {
+pub(crate) async fn a_transaction_happens_at_one_revision_or_not_at_all(store: EmptyEtcd) {
     let puts = || {
         [
             WriteOp::put("/n/state", "Synced", None),
@@ -92,7 +92,7 @@ pub(crate) async fn a_transaction_happens_at_one_revision_or_not_at_all(store: S
     assert_eq!(store.get("/n/state").await.unwrap().version, 1);
 }
 
-pub(crate) async fn the_other_branch_is_written_when_a_precondition_fails(store: Store) {
+pub(crate) async fn the_other_branch_is_written_when_a_precondition_fails(store: EmptyEtcd) {
     store.put("/n/registered", "{}").await;
     let report = Transaction::new()
         .when(Precondition::Absent("/n/registered".into()))
@@ -103,7 +103,7 @@ pub(crate) async fn the_other_branch_is_written_when_a_precondition_fails(store:
     assert_eq!(store.get("/n/state").await.unwrap().mod_revision, revision);
 }
 
-pub(crate) async fn each_precondition_is_compared(store: Store) {
+pub(crate) async fn each_precondition_is_compared(store: EmptyEtcd) {
     let lease = store.registry.grant(Duration::from_secs(30)).await.unwrap();
     let revision = store.put("/durable", "1").await;
     store
@@ -135,7 +135,7 @@ pub(crate) async fn each_precondition_is_compared(store: Store) {
     }
 }
 
-pub(crate) async fn a_refusal_reports_the_present_entries(store: Store) {
+pub(crate) async fn a_refusal_reports_the_present_entries(store: EmptyEtcd) {
     store.put("/a", "1").await;
     store.put("/b", "2").await;
     let transaction = Transaction::new()
@@ -147,14 +147,14 @@ pub(crate) async fn a_refusal_reports_the_present_entries(store: Store) {
     assert_eq!(current, [pair("/a", "1"), pair("/b", "2")]);
 }
 
-pub(crate) async fn an_empty_transaction_compares_only(store: Store) {
+pub(crate) async fn an_empty_transaction_compares_only(store: EmptyEtcd) {
     let revision = store.put("/k", "1").await;
     let transaction = Transaction::new().when(Precondition::Exists(b"/k".to_vec()));
     let outcome = store.registry.transact(&transaction).await.unwrap();
     assert_eq!(committed(&outcome), revision);
 }
 
-pub(crate) async fn deleting_an_absent_key_changes_no_revision(store: Store) {
+pub(crate) async fn deleting_an_absent_key_changes_no_revision(store: EmptyEtcd) {
     let revision = store.put("/k", "1").await;
     let transaction = Transaction::new().then([WriteOp::delete("/none")]);
     let outcome = store.registry.transact(&transaction).await.unwrap();
@@ -162,7 +162,7 @@ pub(crate) async fn deleting_an_absent_key_changes_no_revision(store: Store) {
     assert_eq!(store.put("/k", "2").await, revision + 1);
 }
 
-pub(crate) async fn a_range_of_numbered_keys_is_deleted_and_no_other(store: Store) {
+pub(crate) async fn a_range_of_numbered_keys_is_deleted_and_no_other(store: EmptyEtcd) {
     let mut kept = vec![
         "/events/a".to_owned(),
         "/events/lab".to_owned(),
@@ -187,7 +187,7 @@ pub(crate) async fn a_range_of_numbered_keys_is_deleted_and_no_other(store: Stor
     assert_eq!(store.keys("/events/").await, kept);
 }
 
-pub(crate) async fn a_key_written_twice_is_refused(store: Store) {
+pub(crate) async fn a_key_written_twice_is_refused(store: EmptyEtcd) {
     let twice = [WriteOp::put("/k", "1", None), WriteOp::put("/k", "2", None)];
     let error = store
         .registry
@@ -198,7 +198,7 @@ pub(crate) async fn a_key_written_twice_is_refused(store: Store) {
     assert_eq!(store.get("/k").await, None);
 }
 
-pub(crate) async fn too_many_operations_are_refused(store: Store) {
+pub(crate) async fn too_many_operations_are_refused(store: EmptyEtcd) {
     let puts =
         |count: usize| (0..count).map(|index| WriteOp::put(format!("/k/{index}"), "x", None));
     let error = store

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use registry::{Transaction, WatchEvent, WriteOp};
 
-use crate::Store;
+use crate::EmptyEtcd;
 use crate::store::{describe, next_described, next_event, next_reset};
 
-pub(crate) async fn a_watch_begins_with_a_reset(store: Store) {
+pub(crate) async fn a_watch_begins_with_a_reset(store: EmptyEtcd) {
     store.put("/w/b", "1").await;
     let last = store.put("/w/a", "1").await;
     store.put("/x", "1").await;
@@ -26,7 +26,7 @@ pub(crate) async fn a_watch_begins_with_a_reset(store: Store) {
     );
 }
 
-pub(crate) async fn changes_arrive_once_and_in_order(store: Store) {
+pub(crate) async fn changes_arrive_once_and_in_order(store: EmptyEtcd) {
     let mut watch = store.registry.watch("/w/");
     next_reset(&mut watch).await;
     let mut expected = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) async fn changes_arrive_once_and_in_order(store: Store) {
     assert_eq!(next_described(&mut watch, 200).await, expected);
 }
 
-pub(crate) async fn the_changes_of_a_transaction_arrive_together(store: Store) {
+pub(crate) async fn the_changes_of_a_transaction_arrive_together(store: EmptyEtcd) {
     store.put("/w/c", "1").await;
     let mut watch = store.registry.watch("/w/");
     next_reset(&mut watch).await;
@@ -59,7 +59,7 @@ pub(crate) async fn the_changes_of_a_transaction_arrive_together(store: Store) {
     }
 }
 
-pub(crate) async fn deletions_are_reported(store: Store) {
+pub(crate) async fn deletions_are_reported(store: EmptyEtcd) {
     let revision = store.put("/w/a", "1").await;
     let mut watch = store.registry.watch("/w/");
     next_reset(&mut watch).await;
@@ -68,7 +68,7 @@ pub(crate) async fn deletions_are_reported(store: Store) {
     assert_eq!(next_described(&mut watch, 2).await, ["-/w/a", "/w/a=2"]);
 }
 
-pub(crate) async fn the_end_of_a_lease_is_reported(store: Store) {
+pub(crate) async fn the_end_of_a_lease_is_reported(store: EmptyEtcd) {
     let ttl = Duration::from_secs(2);
     let id = store.registry.grant_without_keep_alive(ttl).await.unwrap();
     let mut watch = store.registry.watch("/w/");
@@ -77,7 +77,7 @@ pub(crate) async fn the_end_of_a_lease_is_reported(store: Store) {
     assert_eq!(next_described(&mut watch, 2).await, ["/w/a=1", "-/w/a"]);
 }
 
-pub(crate) async fn other_prefixes_are_not_reported(store: Store) {
+pub(crate) async fn other_prefixes_are_not_reported(store: EmptyEtcd) {
     let mut watch = store.registry.watch("/w/");
     next_reset(&mut watch).await;
     for key in ["/w", "/w0", "/v/w/", "/w/in"] {
@@ -86,7 +86,7 @@ pub(crate) async fn other_prefixes_are_not_reported(store: Store) {
     assert_eq!(next_described(&mut watch, 1).await, ["/w/in=1"]);
 }
 
-pub(crate) async fn two_watches_see_the_same(store: Store) {
+pub(crate) async fn two_watches_see_the_same(store: EmptyEtcd) {
     let mut watches = [store.registry.watch("/w/"), store.registry.watch("/w/a")];
     for watch in &mut watches {
         next_reset(watch).await;

@@ -19,6 +19,12 @@ mod client;
 #[expect(dead_code, reason = "the fixture serves several binaries")]
 #[path = "../../tests/support/etcd.rs"]
 mod etcd;
+#[expect(
+    dead_code,
+    reason = "the tests' console can do more than is needed here"
+)]
+#[path = "../../tests/gateway/test_console.rs"]
+mod test_console;
 
 mod event_generator;
 
@@ -48,9 +54,9 @@ use registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use client::{STATE_PREFIX, TestConsole};
 use etcd::TestEtcd;
 use event_generator::EventGenerator;
+use test_console::{STATE_PREFIX, TestConsole};
 
 const CLUSTERS: usize = 100;
 const DAYS: u64 = 90;

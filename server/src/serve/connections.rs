@@ -124,7 +124,7 @@ async fn serve_connection(
             (routers.health_only, head, false)
         }
     };
-    let connection = Connection {
+    let connection = AcceptedConnection {
         peer,
         table: &table,
         head_timeout,
@@ -142,7 +142,7 @@ async fn serve_connection(
 }
 
 /// What is known of a connection before its first byte.
-struct Connection<'a> {
+struct AcceptedConnection<'a> {
     peer: SocketAddr,
     table: &'a ConnectionTable,
     head_timeout: Duration,
@@ -150,7 +150,7 @@ struct Connection<'a> {
     shutdown: CancellationToken,
 }
 
-impl Connection<'_> {
+impl AcceptedConnection<'_> {
     async fn serve(self, stream: TcpStream, router: Router, tls: Option<TlsRouter>) {
         // Small messages must not wait for the acknowledgement of earlier ones.
         if let Err(error) = stream.set_nodelay(true) {

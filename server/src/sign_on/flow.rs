@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::id_token::{self, TokenExpectation};
 use super::login_state::{LOGIN_LIFETIME, LoginState};
-use super::provider::{Provider, ProviderError, shortened, with_query};
+use super::provider::{IdentityProvider, ProviderError, shortened, with_query};
 use super::{RoleRules, SignOnConfig};
 
 /// Requests to the provider in progress, of everyone who signs in.
@@ -93,7 +93,7 @@ pub struct SignOn {
     pub(super) config: SignOnConfig,
     /// Those of the roles file as it was read last.
     rules: RwLock<Arc<RoleRules>>,
-    pub(super) provider: Provider,
+    pub(super) provider: IdentityProvider,
     redirect_uri: String,
     sign_in_page: String,
     pub(super) exchanges: Semaphore,
@@ -111,7 +111,7 @@ impl SignOn {
     ) -> Result<Self, String> {
         let client = OutboundClient::new(config.ca.as_deref(), "--oidc-ca", resolver)?;
         Ok(Self {
-            provider: Provider::new(config.clone(), client),
+            provider: IdentityProvider::new(config.clone(), client),
             rules: RwLock::new(Arc::new(config.rules.clone())),
             config,
             redirect_uri: format!("{public_url}/oidc/callback"),

@@ -73,7 +73,7 @@ struct ProviderState {
 }
 
 /// The provider of one issuer.
-pub(super) struct Provider {
+pub(super) struct IdentityProvider {
     config: SignOnConfig,
     client: OutboundClient,
     state: Mutex<ProviderState>,
@@ -81,7 +81,7 @@ pub(super) struct Provider {
     requesting: tokio::sync::Mutex<()>,
 }
 
-impl Provider {
+impl IdentityProvider {
     pub(super) fn new(config: SignOnConfig, client: OutboundClient) -> Self {
         Self {
             config,
@@ -273,10 +273,10 @@ impl Provider {
 
     async fn request_keys(&self, url: &OutboundUrl) -> Result<JwkSet, String> {
         #[derive(Deserialize)]
-        struct Keys {
+        struct KeyDocument {
             keys: Vec<Value>,
         }
-        let found: Keys = self.get_json(url).await?;
+        let found: KeyDocument = self.get_json(url).await?;
         let keys: Vec<Jwk> = found
             .keys
             .into_iter()

@@ -190,16 +190,16 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(10);
 
-    struct Pair {
+    struct CertificatePair {
         certificate: String,
         key: String,
     }
 
-    fn pair(name: &str, last_year: i32) -> Pair {
+    fn pair(name: &str, last_year: i32) -> CertificatePair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
-        Pair {
+        CertificatePair {
             certificate: params.self_signed(&key).unwrap().pem(),
             key: key.serialize_pem(),
         }

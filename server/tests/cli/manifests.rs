@@ -74,13 +74,13 @@ fn deployments() -> Vec<Deployment> {
 }
 
 /// An etcd with TLS, and what deployments mount.
-struct Site {
+struct DeploymentSite {
     etcd: EtcdCluster,
     secrets: DeploymentSecrets,
     data: tempfile::TempDir,
 }
 
-impl Site {
+impl DeploymentSite {
     async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data = tempfile::tempdir().unwrap();
@@ -116,9 +116,9 @@ impl Site {
     }
 }
 
-struct Started(Child);
+struct StartedProcess(Child);
 
-impl Drop for Started {
+impl Drop for StartedProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -153,7 +153,7 @@ async fn starts(name: &str, arguments: &[&str], mut variables: Variables, data: 
         .stderr(log)
         .spawn()
         .unwrap();
-    let mut started = Started(child);
+    let mut started = StartedProcess(child);
     let mut line = String::new();
     BufReader::new(started.0.stdout.take().unwrap())
         .read_line(&mut line)
@@ -181,7 +181,7 @@ async fn starts(name: &str, arguments: &[&str], mut variables: Variables, data: 
 #[tokio::test]
 async fn every_manifest_starts_a_console() {
     for deployment in deployments() {
-        let machine = Site::start().await;
+        let machine = DeploymentSite::start().await;
         let (variables, arguments) = &deployment.accounts;
         let arguments: Vec<String> = arguments
             .iter()
@@ -202,7 +202,7 @@ async fn every_manifest_starts_a_console() {
 /// The unit's credentials are files, as systemd makes them, and its settings are in a file.
 #[tokio::test]
 async fn the_unit_of_systemd_starts_a_console() {
-    let machine = Site::start().await;
+    let machine = DeploymentSite::start().await;
     let unit = deploy_file("systemd/galera-console.service");
     let value_of = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key));
     let command = value_of("ExecStart=").unwrap();

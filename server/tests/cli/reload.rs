@@ -9,14 +9,14 @@ use rustix::process::{Signal, kill_process};
 use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 use crate::program::{ConsoleProcess, run, site};
 
-struct Settings {
+struct ConsoleSettings {
     _site: tempfile::TempDir,
     directory: tempfile::TempDir,
     endpoint: String,
     site_root: String,
 }
 
-impl Settings {
+impl ConsoleSettings {
     async fn new(etcd: &TestEtcd) -> Self {
         let site = site();
         let settings = Self {
@@ -86,7 +86,7 @@ fn hang_up(serving: &ConsoleProcess) {
 #[tokio::test]
 async fn a_hangup_applies_what_it_can_and_names_what_needs_a_restart() {
     let etcd = TestEtcd::process().await;
-    let settings = Settings::new(&etcd).await;
+    let settings = ConsoleSettings::new(&etcd).await;
     settings.write("info", "127.0.0.0/8", "1s");
     let serving = settings.start();
     serving.wait_until_ready().await;
@@ -140,7 +140,7 @@ async fn a_hangup_applies_what_it_can_and_names_what_needs_a_restart() {
 #[tokio::test]
 async fn an_invalid_configuration_changes_nothing() {
     let etcd = TestEtcd::process().await;
-    let settings = Settings::new(&etcd).await;
+    let settings = ConsoleSettings::new(&etcd).await;
     settings.write("info", "127.0.0.0/8", "1s");
     let serving = settings.start();
     serving.wait_until_ready().await;
@@ -166,7 +166,7 @@ async fn an_invalid_configuration_changes_nothing() {
 #[tokio::test]
 async fn labels_are_added_changed_and_removed_and_a_wrong_one_refuses_everything() {
     let etcd = TestEtcd::process().await;
-    let settings = Settings::new(&etcd).await;
+    let settings = ConsoleSettings::new(&etcd).await;
     settings.write("info", "127.0.0.0/8", "1s");
     let serving = settings.start();
     serving.wait_until_ready().await;
@@ -221,7 +221,7 @@ fn get_with_trace(address: &str, path: &str, trace: &str) -> String {
 #[tokio::test]
 async fn the_lines_of_a_request_have_its_trace() {
     let etcd = TestEtcd::process().await;
-    let settings = Settings::new(&etcd).await;
+    let settings = ConsoleSettings::new(&etcd).await;
     settings.write("debug", "127.0.0.0/8", "1s");
     let serving = settings.start();
     serving.wait_until_ready().await;

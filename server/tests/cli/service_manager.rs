@@ -8,12 +8,12 @@ use crate::etcd::{TIMEOUT, TestEtcd};
 use crate::program::{ConsoleProcess, site};
 
 /// A socket of the service manager, which keeps what it received.
-struct Manager {
+struct NotifySocket {
     socket: UnixDatagram,
     received: Vec<String>,
 }
 
-impl Manager {
+impl NotifySocket {
     /// Receives until a notification is `state`.
     fn wait_for(&mut self, state: &str) {
         let before = self.received.len();
@@ -46,7 +46,7 @@ async fn start_work_and_stop_are_reported() {
     socket
         .set_read_timeout(Some(Duration::from_millis(200)))
         .unwrap();
-    let mut manager = Manager {
+    let mut manager = NotifySocket {
         socket,
         received: Vec::new(),
     };

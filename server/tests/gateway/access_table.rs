@@ -23,7 +23,7 @@ const VERBS: [&str; 6] = ["approve", "reject", "cancel", "comment", "execute", "
 const CLUSTER: &str = "lab";
 
 /// A credential, and what it permits.
-struct Holder {
+struct CredentialHolder {
     what: String,
     client: TestClient,
     kind: HolderKind,
@@ -43,7 +43,7 @@ enum HolderKind {
     Over(&'static str),
 }
 
-impl Holder {
+impl CredentialHolder {
     fn is_token(&self) -> bool {
         matches!(
             self.kind,
@@ -141,8 +141,8 @@ async fn token(console: &TestConsole, account: &str, name: &str, clusters: &[&st
 }
 
 /// Every kind of credential, for each role.
-async fn holders(console: &TestConsole) -> Vec<Holder> {
-    let mut holders = vec![Holder {
+async fn holders(console: &TestConsole) -> Vec<CredentialHolder> {
+    let mut holders = vec![CredentialHolder {
         what: "nobody".to_owned(),
         client: console.anonymous(),
         kind: HolderKind::Nobody,
@@ -161,7 +161,7 @@ async fn holders(console: &TestConsole) -> Vec<Holder> {
             .unwrap();
         let mut add_holder = |what: &str, kind, client, clusters: &[&str], limited| {
             let patterns = clusters.iter().map(|name| name.parse().unwrap());
-            holders.push(Holder {
+            holders.push(CredentialHolder {
                 what: format!("{what} of {role}"),
                 client,
                 kind,

@@ -52,7 +52,7 @@ fn below(folder: &str) -> impl Iterator<Item = (&'static str, Value)> {
 }
 
 /// A console on the recording.
-struct Upgraded {
+struct UpgradedConsole {
     etcd: TestEtcd,
     registry: Registry,
     nodes: Arc<FakeCluster>,
@@ -60,7 +60,7 @@ struct Upgraded {
     console: TestConsole,
 }
 
-impl Upgraded {
+impl UpgradedConsole {
     /// With `part` of the recording in place of the records of the same keys.
     async fn start(part: Option<&str>) -> Self {
         let etcd = TestEtcd::process().await;
@@ -144,7 +144,7 @@ fn waiting() -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_the_first_edition_are_sealed_once_and_later_plain_ones_refused() {
-    let mut upgraded = Upgraded::start(None).await;
+    let mut upgraded = UpgradedConsole::start(None).await;
     let protected = recorded("records")
         .filter(|(key, _)| protection(STATE_PREFIX, key.as_bytes()).is_some())
         .count();
@@ -235,7 +235,7 @@ fn without(mut record: Value, secrets: &[&str]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_first_edition_recorded_is_shown_by_the_api() {
-    let upgraded = Upgraded::start(None).await;
+    let upgraded = UpgradedConsole::start(None).await;
     let root = upgraded.console.sign_in("root").await;
     let accounts = json_at(&root, "/api/v1/accounts").await;
     for (name, record) in below("users") {
@@ -326,7 +326,7 @@ async fn what_the_first_edition_recorded_is_shown_by_the_api() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passwords_sessions_and_secret_links_of_the_first_edition_work() {
-    let upgraded = Upgraded::start(None).await;
+    let upgraded = UpgradedConsole::start(None).await;
     let console = &upgraded.console;
     for (name, password, status) in [
         ("bea", PASSWORD, 200),
@@ -359,7 +359,7 @@ async fn passwords_sessions_and_secret_links_of_the_first_edition_work() {
 /// before they approve, and the outcome says it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_that_waited_through_the_update_is_superseded_and_can_be_requested_again() {
-    let upgraded = Upgraded::start(None).await;
+    let upgraded = UpgradedConsole::start(None).await;
     let console = &upgraded.console;
     let (ada, adam) = (console.sign_in("ada").await, console.sign_in("adam").await);
     // Its first approval counts.
@@ -380,7 +380,7 @@ async fn an_action_that_waited_through_the_update_is_superseded_and_can_be_reque
     );
 
     let fixture = ActionFixture::sign_in_all(
-        Upgraded::console(&upgraded.etcd, &upgraded.nodes, upgraded.secret.path()).await,
+        UpgradedConsole::console(&upgraded.etcd, &upgraded.nodes, upgraded.secret.path()).await,
     )
     .await;
     let id = fixture.request(&fixture.operator).await.action.id;
@@ -392,7 +392,7 @@ async fn an_action_that_waited_through_the_update_is_superseded_and_can_be_reque
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_what_was_approved_or_begun_by_the_first_edition_sends_nothing_again() {
-    let upgraded = Upgraded::start(Some("approved")).await;
+    let upgraded = UpgradedConsole::start(Some("approved")).await;
     let root = upgraded.console.sign_in("root").await;
     // Recovery was paused: what people had approved is not begun, and shows how to go on.
     let action = format!("/api/v1/actions/{}", waiting());
@@ -412,7 +412,7 @@ async fn i17_what_was_approved_or_begun_by_the_first_edition_sends_nothing_again
     upgraded.ended(ActionState::Superseded).await;
 
     // Whether 0.1 sent the statement is not known.
-    let upgraded = Upgraded::start(Some("executing")).await;
+    let upgraded = UpgradedConsole::start(Some("executing")).await;
     let ended = upgraded.ended(ActionState::Unverified).await;
     assert!(
         ended["outcome"]

@@ -43,13 +43,13 @@ fn secret(folder: &Path, secrets: &StateSecrets) -> StateSecretConfig {
 }
 
 /// Replicas on one etcd, each with a state secret file of its own.
-struct Rotation {
+struct SecretRotation {
     etcd: TestEtcd,
     nodes: Arc<FakeCluster>,
     folder: TempDir,
 }
 
-impl Rotation {
+impl SecretRotation {
     fn new() -> Self {
         let etcd = TestEtcd::in_memory();
         Self {
@@ -154,7 +154,7 @@ async fn assert_works(fixture: &ActionFixture, before: &TestClient) {
 /// The mistake of a rolling restart, in the order in which it does most harm: the old replica runs, and leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_replica_with_the_older_file_leaves_everything_to_the_newer_one() {
-    let rotation = Rotation::new();
+    let rotation = SecretRotation::new();
     let old = rotation.first("one", None).await;
     let new = rotation.next("two", Some("one")).await;
     assert_outdated(&old.console, &[&old.viewer, &old.admin], "two").await;
@@ -184,7 +184,7 @@ async fn a_running_replica_with_the_older_file_leaves_everything_to_the_newer_on
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_starts_with_the_older_file_answers_nothing() {
-    let rotation = Rotation::new();
+    let rotation = SecretRotation::new();
     let before = rotation.first("one", None).await;
     let session = before.viewer.clone();
     drop(before);
@@ -204,7 +204,7 @@ async fn a_replica_that_starts_with_the_older_file_answers_nothing() {
 /// As docs/etcd.md describes it, in both orders of the second step.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_with_swapped_lines_interrupts_no_session() {
-    let rotation = Rotation::new();
+    let rotation = SecretRotation::new();
     let first = rotation.first("one", None).await;
     let session = first.viewer.clone();
     let swapped = rotation.next("one", Some("two")).await;
@@ -239,7 +239,7 @@ async fn a_rolling_restart_with_swapped_lines_interrupts_no_session() {
 /// Records and notes of a secret that exists nowhere: they are forgeries, which no replica waits for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_intruder_who_imitates_a_newer_secret_freezes_nothing() {
-    let rotation = Rotation::new();
+    let rotation = SecretRotation::new();
     let console = rotation.first("one", None).await;
     let intruder = rotation.etcd.registry();
     let forger = sealed(&intruder, "mallory");

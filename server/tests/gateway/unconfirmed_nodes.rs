@@ -15,7 +15,7 @@ use crate::test_console::{ConsoleOptions, STATE_PREFIX, TestConsole};
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 
 /// A pinned member, a registered server that no member lists, and a console that watches both.
-struct Intrusion {
+struct WatchedIntruder {
     console: TestConsole,
     viewer: TestClient,
     operator: TestClient,
@@ -23,7 +23,7 @@ struct Intrusion {
     member: FakeDatabase,
 }
 
-impl Intrusion {
+impl WatchedIntruder {
     async fn start(etcd: &TestEtcd) -> Self {
         let member = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
         let rogue = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
@@ -89,7 +89,7 @@ impl Intrusion {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i44_a_registered_server_of_an_intruder_changes_nothing() {
     let etcd = TestEtcd::in_memory();
-    let lab = Intrusion::start(&etcd).await;
+    let lab = WatchedIntruder::start(&etcd).await;
     lab.rogue_was_read().await;
     let view = lab.view().await;
     assert_eq!(
@@ -124,7 +124,7 @@ async fn i44_a_registered_server_of_an_intruder_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_absent_reason_may_be_null() {
     let etcd = TestEtcd::in_memory();
-    let lab = Intrusion::start(&etcd).await;
+    let lab = WatchedIntruder::start(&etcd).await;
     let path = "/api/v1/clusters/lab/nodes/10.9.9.9/admit";
     for body in ["", "null", "{}"] {
         let answer = lab.operator.post(path, "application/json", body).await;
@@ -135,7 +135,7 @@ async fn an_absent_reason_may_be_null() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admitted_node_counts_and_the_admission_is_audited() {
     let etcd = TestEtcd::in_memory();
-    let lab = Intrusion::start(&etcd).await;
+    let lab = WatchedIntruder::start(&etcd).await;
     lab.rogue_was_read().await;
     let id = lab.rogue.id();
     let (status, problem) = lab.admit(&lab.viewer, &id).await;
@@ -172,7 +172,7 @@ async fn an_admitted_node_counts_and_the_admission_is_audited() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_unconfirmed_nodes_can_be_admitted() {
     let etcd = TestEtcd::in_memory();
-    let lab = Intrusion::start(&etcd).await;
+    let lab = WatchedIntruder::start(&etcd).await;
     lab.rogue_was_read().await;
     let member = lab.member.id();
     for (node, expected) in [

@@ -20,7 +20,7 @@ const PREFIX: &str = "/galera/legacy";
 const SILENT: &str = "127.0.0.3:1";
 
 /// A console whose state and v3 registry are in memory, and an etcd with the v2 API beside it.
-struct Legacy {
+struct V2Console {
     state: TestEtcd,
     v2: EtcdCluster,
     scripts: V2Scripts,
@@ -28,7 +28,7 @@ struct Legacy {
     console: TestConsole,
 }
 
-impl Legacy {
+impl V2Console {
     async fn start(required: bool, register: impl FnOnce(&V2Scripts)) -> Self {
         let state = TestEtcd::in_memory();
         let v2 = EtcdCluster::spawn(1, "http", &["--enable-v2=true"]);
@@ -111,7 +111,7 @@ async fn a_cluster_of_the_original_images_is_probed_and_its_reports_age() {
     let database = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let gcomm = "00000001-0001-11ef-a1b2-c3d4e5f60718";
     database.set_status(&as_str_rows(&primary_status(gcomm, &database.id())));
-    let legacy = Legacy::start(false, |_| {}).await;
+    let legacy = V2Console::start(false, |_| {}).await;
     assert_eq!(
         legacy.client.get("/api/v1/clusters/legacy").await.status,
         404
@@ -156,7 +156,7 @@ async fn a_cluster_of_the_original_images_is_probed_and_its_reports_age() {
 
 #[tokio::test]
 async fn a_registry_that_dies_is_named_and_its_clusters_stay() {
-    let mut legacy = Legacy::start(false, |scripts| {
+    let mut legacy = V2Console::start(false, |scripts| {
         scripts.report_pxc56(PREFIX, SILENT, "Synced", 7, 60);
     })
     .await;
@@ -213,7 +213,7 @@ async fn an_api_that_is_off_is_an_error_only_where_it_is_required() {
 
 #[tokio::test]
 async fn no_order_is_planned_for_a_cluster_of_etcd_v2_and_its_move_is_proven() {
-    let legacy = Legacy::start(true, |scripts| {
+    let legacy = V2Console::start(true, |scripts| {
         scripts.register_address(PREFIX, SILENT);
         scripts.report_recovered(PREFIX, SILENT, 2881, 1);
     })
@@ -269,7 +269,7 @@ async fn no_order_is_planned_for_a_cluster_of_etcd_v2_and_its_move_is_proven() {
 #[tokio::test]
 async fn malformed_keys_and_ten_thousand_stale_directories_are_bounded_and_named() {
     let name = "銀行データ倉庫東京一A1";
-    let legacy = Legacy::start(false, |scripts| {
+    let legacy = V2Console::start(false, |scripts| {
         scripts.report_pxc56(PREFIX, SILENT, "Synced", 7, 600);
         scripts.report_pxc56(&format!("/galera/{name}"), SILENT, "Synced", 7, 600);
         scripts.put(&format!("{PREFIX}/bootstrap"), r#"{"node":"x"}"#, None);

@@ -6,7 +6,7 @@ use pulldown_cmark::{BrokenLink, CowStr, Event, LinkType, Options, Parser, Tag, 
 
 /// A link, or the source of a picture.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct MarkdownLink {
     /// Where it begins, from 1.
     pub(crate) line: usize,
     pub(crate) target: String,
@@ -14,8 +14,8 @@ pub(crate) struct Link {
 
 /// A page.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
-    pub(crate) links: Vec<Link>,
+pub(crate) struct MarkdownPage {
+    pub(crate) links: Vec<MarkdownLink>,
     pub(crate) anchors: BTreeSet<String>,
     /// The first heading of the first level.
     pub(crate) title: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Page {
 /// Marks a reference that the page does not define.
 const UNDEFINED: &str = "undefined reference";
 
-impl Page {
+impl MarkdownPage {
     /// Parses a page with the extensions that the host of the repository has.
     pub(crate) fn parse(text: &str) -> Self {
         let options = Options::ENABLE_TABLES
@@ -50,7 +50,7 @@ impl Page {
                 }) => {}
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
                     let target = percent_decoded(&dest_url);
-                    page.links.push(Link { line, target });
+                    page.links.push(MarkdownLink { line, target });
                 }
                 Event::Start(Tag::Heading { level, .. }) => {
                     heading = Some((level == pulldown_cmark::HeadingLevel::H1, String::new()));
@@ -73,7 +73,7 @@ impl Page {
                     for name in ["href", "src", "srcset"] {
                         let targets = attribute(&html, name).map(str::to_owned);
                         page.links
-                            .extend(targets.map(|target| Link { line, target }));
+                            .extend(targets.map(|target| MarkdownLink { line, target }));
                     }
                     for name in ["id", "name"] {
                         page.anchors

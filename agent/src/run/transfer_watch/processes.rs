@@ -305,9 +305,9 @@ mod tests {
         );
     }
 
-    struct Script(Child);
+    struct ScriptProcess(Child);
 
-    impl Script {
+    impl ScriptProcess {
         fn new(directory: &Path, name: &str, arguments: &[&str]) -> Self {
             let mut command = Command::new("sh");
             command.args(["-c", "read line; exit 0", name]);
@@ -328,7 +328,7 @@ mod tests {
         }
     }
 
-    impl Drop for Script {
+    impl Drop for ScriptProcess {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
@@ -340,12 +340,12 @@ mod tests {
         let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let directory = canonical(own.path());
         let donor = ["--role", "donor", "--address", "10.0.0.3:4444/rsync_sst"];
-        let _elsewhere = Script::new(other.path(), "/usr/bin/wsrep_sst_rsync", &donor);
+        let _elsewhere = ScriptProcess::new(other.path(), "/usr/bin/wsrep_sst_rsync", &donor);
         assert_eq!(TransferProcesses::read(&directory).script, None);
         let bypass = [&donor[..], &["--bypass"]].concat();
-        let _announced = Script::new(own.path(), "/usr/bin/wsrep_sst_rsync", &bypass);
+        let _announced = ScriptProcess::new(own.path(), "/usr/bin/wsrep_sst_rsync", &bypass);
         assert_eq!(TransferProcesses::read(&directory).script, None);
-        let _script = Script::new(own.path(), "/usr/bin/wsrep_sst_mariabackup", &donor);
+        let _script = ScriptProcess::new(own.path(), "/usr/bin/wsrep_sst_mariabackup", &donor);
         let script = TransferProcesses::read(&directory).script.unwrap();
         assert_eq!(script.role, TransferRole::Sends);
         assert_eq!(script.method, "mariabackup");

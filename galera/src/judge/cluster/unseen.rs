@@ -6,7 +6,7 @@ use super::components::ObservedComponents;
 use super::gather::GatheredEvidence;
 use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::node_label;
-use crate::judge::quorum::{QuorumRules, VoteCount, Whereabouts};
+use crate::judge::quorum::{MemberLocation, QuorumRules, VoteCount};
 use crate::observe::observation::Evidence;
 use crate::observe::registration;
 use crate::observe::started_bootstrap::StartedBootstrap;
@@ -57,22 +57,22 @@ impl UnseenMembers {
         let mut server_votes: u64 = 0;
         for &node in &voters {
             let facts = &nodes[node];
-            let whereabouts = if attested(node) {
-                Whereabouts::Silent
+            let location = if attested(node) {
+                MemberLocation::Silent
             } else {
-                whereabouts(facts, in_sight.contains(&node))
+                member_location(facts, in_sight.contains(&node))
             };
             let (fewest, most) = weights(evidence, facts);
-            let votes = match whereabouts {
-                Whereabouts::Seen => fewest,
-                Whereabouts::Stopped | Whereabouts::Silent => most,
+            let votes = match location {
+                MemberLocation::Seen => fewest,
+                MemberLocation::Stopped | MemberLocation::Silent => most,
             };
             server_votes = server_votes.saturating_add(u64::from(fewest));
-            unseen.count.add_server(votes, whereabouts);
-            match whereabouts {
-                Whereabouts::Seen => unseen.seen.push(node),
-                Whereabouts::Stopped => unseen.stopped.push(node),
-                Whereabouts::Silent => unseen.silent.push(node),
+            unseen.count.add_server(votes, location);
+            match location {
+                MemberLocation::Seen => unseen.seen.push(node),
+                MemberLocation::Stopped => unseen.stopped.push(node),
+                MemberLocation::Silent => unseen.silent.push(node),
             }
         }
         let votes = arbitrator_votes(evidence, voters.len(), server_votes);
@@ -80,8 +80,8 @@ impl UnseenMembers {
         let on_this_side = votes.min(arbitrators.fold(0, u64::saturating_add));
         unseen.silent_arbitrators = votes - on_this_side;
         let count = &mut unseen.count;
-        count.add_arbitrators(on_this_side, Whereabouts::Seen);
-        count.add_arbitrators(unseen.silent_arbitrators, Whereabouts::Silent);
+        count.add_arbitrators(on_this_side, MemberLocation::Seen);
+        count.add_arbitrators(unseen.silent_arbitrators, MemberLocation::Silent);
         unseen
     }
 
@@ -232,33 +232,33 @@ fn bootstrapped_members(evidence: &Evidence, gathered: &GatheredEvidence<'_>) ->
     members
 }
 
-fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
+fn member_location(facts: &NodeFacts<'_>, in_sight: bool) -> MemberLocation {
     if facts.is_used_by_other_data() {
         return match facts.left_in_order() {
-            true => Whereabouts::Stopped,
-            false => Whereabouts::Silent,
+            true => MemberLocation::Stopped,
+            false => MemberLocation::Silent,
         };
     }
     if let Some(answer) = facts.fresh_answer() {
         return match answer.status.cluster_status {
             // It left its group in order, so that its votes count for the others.
-            Some(ClusterStatus::Disconnected) => Whereabouts::Stopped,
-            _ => Whereabouts::Seen,
+            Some(ClusterStatus::Disconnected) => MemberLocation::Stopped,
+            _ => MemberLocation::Seen,
         };
     }
     let registered = facts.registration_after_probe_failure();
     let non_primary = registered
         .is_some_and(|seen| seen.status.cluster_status == Some(ClusterStatus::NonPrimary));
     if in_sight || non_primary {
-        return Whereabouts::Seen;
+        return MemberLocation::Seen;
     }
     let runs =
         registered.is_some_and(|seen| registration::reports_running(&seen.observation.fields));
     let closed = matches!(facts.probe_state, ProbeState::Failing { error, .. } if error.kind.proves_stopped());
     if !runs && (closed || facts.state() == NodeState::Stopped) {
-        Whereabouts::Stopped
+        MemberLocation::Stopped
     } else {
-        Whereabouts::Silent
+        MemberLocation::Silent
     }
 }
 

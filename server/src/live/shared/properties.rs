@@ -178,7 +178,7 @@ fn query() -> impl Strategy<Value = OverviewQuery> {
 
 /// What happens to a viewer after a publication.
 #[derive(Clone, Copy, Debug)]
-enum Reading {
+enum ViewerBehavior {
     Reads,
     /// It is too slow: the publication is superseded before it reads.
     Misses,
@@ -188,30 +188,30 @@ enum Reading {
     Interrupted,
 }
 
-fn readings() -> impl Strategy<Value = Vec<Reading>> {
+fn readings() -> impl Strategy<Value = Vec<ViewerBehavior>> {
     let reading = prop_oneof![
-        4 => Just(Reading::Reads),
-        6 => Just(Reading::Misses),
-        1 => Just(Reading::Resubscribes),
-        1 => Just(Reading::Interrupted),
+        4 => Just(ViewerBehavior::Reads),
+        6 => Just(ViewerBehavior::Misses),
+        1 => Just(ViewerBehavior::Resubscribes),
+        1 => Just(ViewerBehavior::Interrupted),
     ];
     vec(reading, 40)
 }
 
-fn check(documents: Vec<TopicDocument>, readings: Vec<Reading>) {
+fn check(documents: Vec<TopicDocument>, readings: Vec<ViewerBehavior>) {
     let mut publication = TopicPublication::pending("topic");
     let (mut sent, mut state) = (None, Map::new());
     for (document, reading) in documents.into_iter().zip(readings) {
-        if matches!(reading, Reading::Interrupted) {
+        if matches!(reading, ViewerBehavior::Interrupted) {
             publication = publication.next(TopicContent::UnknownCluster);
             sent = None;
         }
         let expected = document.to_value();
         publication = publication.next(TopicContent::Document(Arc::new(document)));
         match reading {
-            Reading::Misses => continue,
-            Reading::Resubscribes => sent = None,
-            Reading::Reads | Reading::Interrupted => {}
+            ViewerBehavior::Misses => continue,
+            ViewerBehavior::Resubscribes => sent = None,
+            ViewerBehavior::Reads | ViewerBehavior::Interrupted => {}
         }
         let frame = publication.frame_since(sent).expect("a newer value");
         let text = frame.message(None).into_text().unwrap();

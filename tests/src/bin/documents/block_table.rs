@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageEntry {
     pub(crate) page: &'static str,
-    pub(crate) scene: Scene,
+    pub(crate) scene: StartingPoint,
     /// What the reader has done before, as shell commands.
     pub(crate) before: &'static str,
     pub(crate) blocks: &'static [BlockEntry],
@@ -14,7 +14,7 @@ pub(crate) struct PageEntry {
 
 /// What runs when the reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scene {
+pub(crate) enum StartingPoint {
     /// No console, and no settings in the environment.
     NewHost,
     /// No console; etcd, accounts and secrets are in the environment.
@@ -30,13 +30,13 @@ pub(crate) enum Scene {
 pub(crate) struct BlockEntry {
     /// The beginning of its text; of one block of the page only.
     pub(crate) begins: &'static str,
-    pub(crate) treatment: Treatment,
+    pub(crate) treatment: BlockHandling,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Treatment {
+pub(crate) enum BlockHandling {
     Executed(BlockExecution),
-    NotExecuted(Obstacle),
+    NotExecuted(MissingRequirement),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,14 +44,14 @@ pub(crate) struct BlockExecution {
     /// What the text before the block asks for, as shell commands.
     pub(crate) before: &'static str,
     /// What the reader puts in: each text occurs in the block.
-    pub(crate) substitutions: &'static [(&'static str, Replacement)],
+    pub(crate) substitutions: &'static [(&'static str, TextReplacement)],
     /// Parts of what it prints.
     pub(crate) prints: &'static [&'static str],
 }
 
 /// What stands in for a text of a block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Replacement {
+pub(crate) enum TextReplacement {
     /// A text of the shell.
     Text(&'static str),
     /// A time, in hours from now, in RFC 3339.
@@ -60,7 +60,7 @@ pub(crate) enum Replacement {
 
 /// Why a block is not executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Obstacle {
+pub(crate) enum MissingRequirement {
     /// It needs a Docker Engine; `make test-swarm` has one.
     Docker,
     /// It needs a Kubernetes cluster; `make test` renders and validates the manifests.
@@ -71,7 +71,7 @@ pub(crate) enum Obstacle {
     Make,
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for MissingRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Docker => "needs Docker",
@@ -86,7 +86,7 @@ impl fmt::Display for Obstacle {
 pub(crate) const fn executed(begins: &'static str) -> BlockEntry {
     BlockEntry {
         begins,
-        treatment: Treatment::Executed(BlockExecution {
+        treatment: BlockHandling::Executed(BlockExecution {
             before: "",
             substitutions: &[],
             prints: &[],
@@ -94,24 +94,24 @@ pub(crate) const fn executed(begins: &'static str) -> BlockEntry {
     }
 }
 
-pub(crate) const fn not_executed(begins: &'static str, obstacle: Obstacle) -> BlockEntry {
+pub(crate) const fn not_executed(begins: &'static str, obstacle: MissingRequirement) -> BlockEntry {
     BlockEntry {
         begins,
-        treatment: Treatment::NotExecuted(obstacle),
+        treatment: BlockHandling::NotExecuted(obstacle),
     }
 }
 
 impl BlockEntry {
     const fn execution(self) -> BlockExecution {
         match self.treatment {
-            Treatment::Executed(execution) => execution,
-            Treatment::NotExecuted(_) => panic!("the block is not executed"),
+            BlockHandling::Executed(execution) => execution,
+            BlockHandling::NotExecuted(_) => panic!("the block is not executed"),
         }
     }
 
     const fn with_execution(self, execution: BlockExecution) -> Self {
         Self {
-            treatment: Treatment::Executed(execution),
+            treatment: BlockHandling::Executed(execution),
             ..self
         }
     }
@@ -124,7 +124,10 @@ impl BlockEntry {
         self.with_execution(execution)
     }
 
-    pub(crate) const fn with(self, substitutions: &'static [(&'static str, Replacement)]) -> Self {
+    pub(crate) const fn with(
+        self,
+        substitutions: &'static [(&'static str, TextReplacement)],
+    ) -> Self {
         let execution = BlockExecution {
             substitutions,
             ..self.execution()

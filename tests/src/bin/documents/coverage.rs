@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use testing::documents::ShellBlock;
 
-use crate::block_table::{BlockEntry, BlockExecution, PageEntry, Treatment};
+use crate::block_table::{BlockEntry, BlockExecution, BlockHandling, PageEntry};
 
 /// A page of the table, with the text of its blocks.
 pub(crate) struct PlannedPage {
@@ -23,8 +23,8 @@ impl PlannedPage {
         self.blocks
             .iter()
             .filter_map(|planned| match planned.entry.treatment {
-                Treatment::Executed(execution) => Some((&planned.block, execution)),
-                Treatment::NotExecuted(_) => None,
+                BlockHandling::Executed(execution) => Some((&planned.block, execution)),
+                BlockHandling::NotExecuted(_) => None,
             })
     }
 
@@ -32,11 +32,11 @@ impl PlannedPage {
     pub(crate) fn print(&self) {
         for planned in &self.blocks {
             let treatment = match planned.entry.treatment {
-                Treatment::Executed(execution) if execution.substitutions.is_empty() => {
+                BlockHandling::Executed(execution) if execution.substitutions.is_empty() => {
                     "executed".to_owned()
                 }
-                Treatment::Executed(_) => "executed with substitutions".to_owned(),
-                Treatment::NotExecuted(obstacle) => format!("not executed: {obstacle}"),
+                BlockHandling::Executed(_) => "executed with substitutions".to_owned(),
+                BlockHandling::NotExecuted(obstacle) => format!("not executed: {obstacle}"),
             };
             println!("{}  {treatment}", planned.block.place());
         }
@@ -114,7 +114,9 @@ fn missing(block: &ShellBlock) -> String {
 #[cfg(test)]
 mod tests {
     use super::plan;
-    use crate::block_table::{BlockEntry, Obstacle, PageEntry, Scene, executed, not_executed};
+    use crate::block_table::{
+        BlockEntry, MissingRequirement, PageEntry, StartingPoint, executed, not_executed,
+    };
     use crate::table::PAGES;
     use testing::documents::{ShellBlock, shell_blocks};
 
@@ -129,7 +131,7 @@ mod tests {
     const fn page(blocks: &'static [BlockEntry]) -> PageEntry {
         PageEntry {
             page: "page.md",
-            scene: Scene::NewHost,
+            scene: StartingPoint::NewHost,
             before: "",
             blocks,
         }
@@ -186,7 +188,12 @@ mod tests {
     #[test]
     fn an_entry_without_a_block_is_named() {
         let entries = [page(
-            const { &[executed("first"), not_executed("gone", Obstacle::Docker)] },
+            const {
+                &[
+                    executed("first"),
+                    not_executed("gone", MissingRequirement::Docker),
+                ]
+            },
         )];
         let error = plan(vec![block(3, "first\n")], &entries).err().unwrap();
         assert!(

@@ -13,7 +13,7 @@ use acceptance::lab::program;
 use anyhow::{Context, Result, bail, ensure};
 use testing::documents::ShellBlock;
 
-use crate::block_table::{BlockExecution, Replacement, Scene};
+use crate::block_table::{BlockExecution, StartingPoint, TextReplacement};
 use crate::coverage::PlannedPage;
 use crate::documented_host::{DocumentedHost, NODES, ReaderPasswords};
 use crate::servers::{DocumentedServers, LOCAL_ETCD};
@@ -100,7 +100,7 @@ impl<'a> PageSession<'a> {
         ] {
             variables.push((name.to_owned(), value));
         }
-        if self.page.entry.scene != Scene::NewHost {
+        if self.page.entry.scene != StartingPoint::NewHost {
             variables.extend(self.console_settings()?);
         }
         let log = self.directory.join("shell.log");
@@ -156,9 +156,9 @@ impl<'a> PageSession<'a> {
         let local: &[&str] = &["--listen", "127.0.0.1:3000"];
         let mut consoles = Vec::new();
         match self.page.entry.scene {
-            Scene::NewHost | Scene::Settings => {}
-            Scene::Loopback => consoles.push(self.start_console("loopback", local).await?),
-            Scene::Https(name) => {
+            StartingPoint::NewHost | StartingPoint::Settings => {}
+            StartingPoint::Loopback => consoles.push(self.start_console("loopback", local).await?),
+            StartingPoint::Https(name) => {
                 let certificate = &self.host.console_certificate;
                 let files = [&certificate.certificate, &certificate.key];
                 let [cert, key] = files.map(|file| file.display().to_string());
@@ -265,8 +265,8 @@ fn executed_text(block: &ShellBlock, execution: BlockExecution) -> Result<String
     for (from, to) in execution.substitutions {
         ensure!(text.contains(from), "{}: it has no {from:?}", block.place());
         text = match to {
-            Replacement::Text(to) => text.replace(from, to),
-            Replacement::HoursFromNow(hours) => text.replace(from, &time_from_now(*hours)?),
+            TextReplacement::Text(to) => text.replace(from, to),
+            TextReplacement::HoursFromNow(hours) => text.replace(from, &time_from_now(*hours)?),
         };
     }
     Ok(text)

@@ -1,13 +1,13 @@
 //! Pages about building, installing and starting.
 
-use crate::block_table::{Obstacle, PageEntry, Scene, executed, not_executed};
+use crate::block_table::{MissingRequirement, PageEntry, StartingPoint, executed, not_executed};
 
 pub(super) const README: PageEntry = PageEntry {
     page: "README.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
-        not_executed("make demo", Obstacle::Make),
+        not_executed("make demo", MissingRequirement::Make),
         executed("galera-console user add ada").printing(&["ada"]),
         executed("galera-console serve --listen").printing(&["galera-console listens on https://"]),
         executed("galera-console serve --cluster")
@@ -19,21 +19,21 @@ pub(super) const README: PageEntry = PageEntry {
 
 pub(super) const DEPLOYMENTS: PageEntry = PageEntry {
     page: "deploy/README.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
-        not_executed("make images\ndeploy/secrets files", Obstacle::Docker),
-        not_executed("make images\ndeploy/secrets swarm", Obstacle::Docker),
-        not_executed("docker network create", Obstacle::Docker),
-        not_executed("docker run -d", Obstacle::Docker),
-        not_executed("CONSOLE_HOST=", Obstacle::Kubernetes),
-        not_executed("apt install ./galera-agent", Obstacle::Systemd),
+        not_executed("make images\ndeploy/secrets files", MissingRequirement::Docker),
+        not_executed("make images\ndeploy/secrets swarm", MissingRequirement::Docker),
+        not_executed("docker network create", MissingRequirement::Docker),
+        not_executed("docker run -d", MissingRequirement::Docker),
+        not_executed("CONSOLE_HOST=", MissingRequirement::Kubernetes),
+        not_executed("apt install ./galera-agent", MissingRequirement::Systemd),
         executed("useradd --system"),
         not_executed(
             "install -m 600 /dev/stdin /etc/galera-agent/notify",
-            Obstacle::Systemd,
+            MissingRequirement::Systemd,
         ),
-        not_executed("apt install ./galera-console", Obstacle::Systemd),
+        not_executed("apt install ./galera-console", MissingRequirement::Systemd),
         executed("galera-console secret new"),
         // The etcd of the page about hardening, with the account and the role that it made.
         executed("export GALERA_CONSOLE_CONFIG=").after(
@@ -43,16 +43,16 @@ pub(super) const DEPLOYMENTS: PageEntry = PageEntry {
              chmod 600 /etc/galera-console/etcd-password\n\
              etcdctl --endpoints https://etcd1:2379 --cacert /etc/galera-console/ca.pem --user root:root-of-etcd del --prefix /galera-console/",
         ),
-        not_executed("systemctl enable --now galera-console", Obstacle::Systemd),
+        not_executed("systemctl enable --now galera-console", MissingRequirement::Systemd),
     ],
 };
 
 pub(super) const KUBERNETES: PageEntry = PageEntry {
     page: "docs/kubernetes.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
-        not_executed("helm install", Obstacle::Kubernetes),
+        not_executed("helm install", MissingRequirement::Kubernetes),
         executed("ETCD_HOSTS=")
             .after("mkdir deploy; cp \"$REPOSITORY/deploy/secrets\" deploy/")
             .printing(&["etcd-ca", "etcd-cert"]),
@@ -61,10 +61,10 @@ pub(super) const KUBERNETES: PageEntry = PageEntry {
 
 pub(super) const RELEASING: PageEntry = PageEntry {
     page: "docs/releasing.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
-        not_executed("minisign -G", Obstacle::Make),
+        not_executed("minisign -G", MissingRequirement::Make),
         // A release in small: a file, its checksum and the signature.
         executed("minisign -V")
             .after(
@@ -73,23 +73,23 @@ pub(super) const RELEASING: PageEntry = PageEntry {
                  minisign -S -s release.key -m SHA256SUMS",
             )
             .printing(&["file: OK"]),
-        not_executed("SOURCE_DATE_EPOCH=", Obstacle::Docker),
+        not_executed("SOURCE_DATE_EPOCH=", MissingRequirement::Docker),
     ],
 };
 
 pub(super) const SERIES: PageEntry = PageEntry {
     page: "docs/series.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[executed("galera-console serve --data-dir")],
 };
 
 pub(super) const TELEMETRY: PageEntry = PageEntry {
     page: "docs/telemetry.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
-        not_executed("make build FEATURES=otlp", Obstacle::Make),
+        not_executed("make build FEATURES=otlp", MissingRequirement::Make),
         executed("OTEL_RESOURCE_ATTRIBUTES="),
     ],
 };

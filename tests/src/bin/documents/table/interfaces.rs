@@ -1,10 +1,10 @@
 //! Pages about people, programs and receivers that use a console.
 
-use crate::block_table::Replacement::{HoursFromNow, Text};
-use crate::block_table::{PageEntry, Replacement, Scene, executed};
+use crate::block_table::TextReplacement::{HoursFromNow, Text};
+use crate::block_table::{PageEntry, StartingPoint, TextReplacement, executed};
 
 /// In JSON of the documents.
-const PASSWORD: (&str, Replacement) = (
+const PASSWORD: (&str, TextReplacement) = (
     "\"password\":\"…\"",
     Text("\"password\":\"wren-lantern-gravel-harbour\""),
 );
@@ -13,7 +13,7 @@ const DAY: i64 = 24;
 
 pub(super) const ACCESS: PageEntry = PageEntry {
     page: "docs/access.md",
-    scene: Scene::Loopback,
+    scene: StartingPoint::Loopback,
     before: ADA,
     blocks: &[
         executed("galera-console user add olga"),
@@ -27,7 +27,7 @@ pub(super) const ACCESS: PageEntry = PageEntry {
 
 pub(super) const HTTP_API: PageEntry = PageEntry {
     page: "docs/http-api.md",
-    scene: Scene::Loopback,
+    scene: StartingPoint::Loopback,
     before: ADA,
     blocks: &[
         executed("curl -c jar")
@@ -58,14 +58,14 @@ pub(super) const HTTP_API: PageEntry = PageEntry {
 
 pub(super) const MCP: PageEntry = PageEntry {
     page: "docs/mcp.md",
-    scene: Scene::Settings,
+    scene: StartingPoint::Settings,
     before: "",
     blocks: &[executed("galera-console user add model")],
 };
 
 pub(super) const NOTIFICATIONS: PageEntry = PageEntry {
     page: "docs/notifications.md",
-    scene: Scene::Https("console.example.org"),
+    scene: StartingPoint::Https("console.example.org"),
     before: ADA,
     blocks: &[
         executed("console=https://console.example.org")
@@ -87,14 +87,14 @@ pub(super) const NOTIFICATIONS: PageEntry = PageEntry {
 
 pub(super) const SIGN_ON: PageEntry = PageEntry {
     page: "docs/sign-on.md",
-    scene: Scene::Settings,
+    scene: StartingPoint::Settings,
     before: "",
     blocks: &[executed("galera-console user add rescue").with(&[(" …", Text(""))])],
 };
 
 pub(super) const STATUS_PAGES: PageEntry = PageEntry {
     page: "docs/status-pages.md",
-    scene: Scene::Https("galera.example.org"),
+    scene: StartingPoint::Https("galera.example.org"),
     before: ADA,
     blocks: &[
         executed("console=https://galera.example.org"),

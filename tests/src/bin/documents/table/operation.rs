@@ -1,11 +1,11 @@
 //! Pages for people who operate consoles, etcd and databases.
 
-use crate::block_table::Replacement::Text;
-use crate::block_table::{Obstacle, PageEntry, Scene, executed, not_executed};
+use crate::block_table::TextReplacement::Text;
+use crate::block_table::{MissingRequirement, PageEntry, StartingPoint, executed, not_executed};
 
 pub(super) const AUDIT: PageEntry = PageEntry {
     page: "docs/audit.md",
-    scene: Scene::Loopback,
+    scene: StartingPoint::Loopback,
     before: "account ada admin",
     blocks: &[
         executed("galera-console audit verify")
@@ -27,7 +27,7 @@ pub(super) const AUDIT: PageEntry = PageEntry {
 
 pub(super) const ETCD: PageEntry = PageEntry {
     page: "docs/etcd.md",
-    scene: Scene::Loopback,
+    scene: StartingPoint::Loopback,
     before: "account ada admin",
     blocks: &[
         executed("etcdctl endpoint status")
@@ -46,7 +46,7 @@ pub(super) const ETCD: PageEntry = PageEntry {
 
 pub(super) const HARDENING: PageEntry = PageEntry {
     page: "docs/hardening.md",
-    scene: Scene::Https("console.example.org"),
+    scene: StartingPoint::Https("console.example.org"),
     before: "",
     blocks: &[
         executed("galera-console etcd-roles print")
@@ -76,7 +76,7 @@ pub(super) const HARDENING: PageEntry = PageEntry {
 
 pub(super) const AGENT: PageEntry = PageEntry {
     page: "docs/agent.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
         executed("galera-agent arbitrator").after(
@@ -88,7 +88,7 @@ pub(super) const AGENT: PageEntry = PageEntry {
 
 pub(super) const CTL: PageEntry = PageEntry {
     page: "docs/ctl.md",
-    scene: Scene::Https("console.example.org"),
+    scene: StartingPoint::Https("console.example.org"),
     before: "account anna approver\n\
              galera-console user add ci --service --role operator\n\
              kill_node n2 & kill_node n3; wait",
@@ -125,10 +125,10 @@ pub(super) const CTL: PageEntry = PageEntry {
 
 pub(super) const RECOVERY: PageEntry = PageEntry {
     page: "docs/recovery.md",
-    scene: Scene::NewHost,
+    scene: StartingPoint::NewHost,
     before: "",
     blocks: &[
-        not_executed("docker stop NODE", Obstacle::Docker),
+        not_executed("docker stop NODE", MissingRequirement::Docker),
         executed("cat /var/lib/mysql/grastate.dat")
             .after(
                 "kill_node n3; install -d -o mysql /run/mysqld\n\
