@@ -69,7 +69,7 @@ test: ## All tests: unit, property, API, real etcd and Galera, browser
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
 	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
 	  scripts/npm-install tests/e2e
-	@$(STEP) "Tests, in lanes side by side" "a test failed: its output is above; traces of the browser are in tests/e2e/test-results" \
+	@$(STEP) "Tests, in lanes" "a test failed: its output is above; traces of the browser are in tests/e2e/test-results" \
 	  env TEST_THREADS=$(TEST_THREADS) scripts/test-lanes
 
 # Rounds that once found a bug are part of `make test`.
