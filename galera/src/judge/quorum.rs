@@ -10,9 +10,9 @@
 //! seen hold more than half of the votes together, while one of them may run. It errs towards yes: a console that is
 //! blind reports that, not an outage (I18).
 
-/// Where a member of the last Primary view is, as far as the console knows.
+/// Whether a member of the last Primary view runs, as far as the console knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MemberLocation {
+pub enum MemberPresence {
     /// In a component that the console sees.
     Seen,
     /// Its server does not run: its port is closed, or its agent reports that it is stopped.
@@ -43,24 +43,24 @@ pub struct VoteCount {
 
 impl VoteCount {
     /// Adds a database server with `votes` (`pc.weight`; 0 is permitted).
-    pub fn add_server(&mut self, votes: u8, location: MemberLocation) {
-        self.add(u64::from(votes), location);
-        if location == MemberLocation::Silent {
+    pub fn add_server(&mut self, votes: u8, presence: MemberPresence) {
+        self.add(u64::from(votes), presence);
+        if presence == MemberPresence::Silent {
             self.silent_server = true;
             self.silent_voter |= votes > 0;
         }
     }
 
     /// Adds the votes of arbitrators, which serve no clients: alone they are no Primary component.
-    pub fn add_arbitrators(&mut self, votes: u64, location: MemberLocation) {
-        self.add(votes, location);
+    pub fn add_arbitrators(&mut self, votes: u64, presence: MemberPresence) {
+        self.add(votes, presence);
     }
 
-    fn add(&mut self, votes: u64, location: MemberLocation) {
-        let sum = match location {
-            MemberLocation::Seen => &mut self.seen,
-            MemberLocation::Stopped => &mut self.stopped,
-            MemberLocation::Silent => &mut self.silent,
+    fn add(&mut self, votes: u64, presence: MemberPresence) {
+        let sum = match presence {
+            MemberPresence::Seen => &mut self.seen,
+            MemberPresence::Stopped => &mut self.stopped,
+            MemberPresence::Silent => &mut self.silent,
         };
         *sum = sum.saturating_add(votes);
     }
@@ -121,20 +121,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use MemberLocation::{Seen, Silent, Stopped};
+    use MemberPresence::{Seen, Silent, Stopped};
 
-    fn count(servers: &[(u8, MemberLocation)], arbitrators: &[(u64, MemberLocation)]) -> VoteCount {
+    fn count(servers: &[(u8, MemberPresence)], arbitrators: &[(u64, MemberPresence)]) -> VoteCount {
         let mut count = VoteCount::default();
-        for (votes, location) in servers {
-            count.add_server(*votes, *location);
+        for (votes, presence) in servers {
+            count.add_server(*votes, *presence);
         }
-        for (votes, location) in arbitrators {
-            count.add_arbitrators(*votes, *location);
+        for (votes, presence) in arbitrators {
+            count.add_arbitrators(*votes, *presence);
         }
         count
     }
 
-    fn could(servers: &[(u8, MemberLocation)], arbitrators: &[(u64, MemberLocation)]) -> bool {
+    fn could(servers: &[(u8, MemberPresence)], arbitrators: &[(u64, MemberPresence)]) -> bool {
         count(servers, arbitrators).unseen_could_be_primary(QuorumRules::default())
     }
 
@@ -251,14 +251,14 @@ mod tests {
         2 * present + left > total
     }
 
-    fn locations() -> impl Strategy<Value = MemberLocation> {
+    fn presences() -> impl Strategy<Value = MemberPresence> {
         prop_oneof![Just(Seen), Just(Stopped), Just(Silent)]
     }
 
     proptest! {
         #[test]
         fn i43_more_silence_never_proves_that_there_is_no_primary(
-            servers in prop::collection::vec((any::<u8>(), locations()), 0..8),
+            servers in prop::collection::vec((any::<u8>(), presences()), 0..8),
             arbitrators in 0_u64..3,
             silenced in any::<prop::sample::Index>(),
             rules in (any::<bool>(), any::<bool>()),
@@ -276,9 +276,9 @@ mod tests {
 
         #[test]
         fn i43_a_component_with_quorum_is_never_excluded(
-            servers in prop::collection::vec((any::<u8>(), locations()), 1..8),
+            servers in prop::collection::vec((any::<u8>(), presences()), 1..8),
         ) {
-            let votes = |of: MemberLocation| -> u64 {
+            let votes = |of: MemberPresence| -> u64 {
                 servers.iter().filter(|(_, at)| *at == of).map(|(votes, _)| u64::from(*votes)).sum()
             };
             let total = votes(Seen) + votes(Stopped) + votes(Silent);

@@ -157,7 +157,7 @@ async fn the_trail_of_another_prefix_does_not_replace_this_one_unseen() {
         let registry = fixture.etcd.connect().registry();
         AuditTrail::new(registry.with_sealer(Arc::new(sealer)), "/other")
     };
-    // An entry that equals one of this trail in every field is no other one.
+    // Entries of the same millisecond with equal fields would be the same bytes.
     for number in 0..5 {
         other.record(record(&format!("b{number}"))).await.unwrap();
     }

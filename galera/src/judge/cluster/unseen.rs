@@ -6,7 +6,7 @@ use super::components::ObservedComponents;
 use super::gather::GatheredEvidence;
 use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::node_label;
-use crate::judge::quorum::{MemberLocation, QuorumRules, VoteCount};
+use crate::judge::quorum::{MemberPresence, QuorumRules, VoteCount};
 use crate::observe::observation::Evidence;
 use crate::observe::registration;
 use crate::observe::started_bootstrap::StartedBootstrap;
@@ -57,22 +57,22 @@ impl UnseenMembers {
         let mut server_votes: u64 = 0;
         for &node in &voters {
             let facts = &nodes[node];
-            let location = if attested(node) {
-                MemberLocation::Silent
+            let presence = if attested(node) {
+                MemberPresence::Silent
             } else {
-                member_location(facts, in_sight.contains(&node))
+                member_presence(facts, in_sight.contains(&node))
             };
             let (fewest, most) = weights(evidence, facts);
-            let votes = match location {
-                MemberLocation::Seen => fewest,
-                MemberLocation::Stopped | MemberLocation::Silent => most,
+            let votes = match presence {
+                MemberPresence::Seen => fewest,
+                MemberPresence::Stopped | MemberPresence::Silent => most,
             };
             server_votes = server_votes.saturating_add(u64::from(fewest));
-            unseen.count.add_server(votes, location);
-            match location {
-                MemberLocation::Seen => unseen.seen.push(node),
-                MemberLocation::Stopped => unseen.stopped.push(node),
-                MemberLocation::Silent => unseen.silent.push(node),
+            unseen.count.add_server(votes, presence);
+            match presence {
+                MemberPresence::Seen => unseen.seen.push(node),
+                MemberPresence::Stopped => unseen.stopped.push(node),
+                MemberPresence::Silent => unseen.silent.push(node),
             }
         }
         let votes = arbitrator_votes(evidence, voters.len(), server_votes);
@@ -80,8 +80,8 @@ impl UnseenMembers {
         let on_this_side = votes.min(arbitrators.fold(0, u64::saturating_add));
         unseen.silent_arbitrators = votes - on_this_side;
         let count = &mut unseen.count;
-        count.add_arbitrators(on_this_side, MemberLocation::Seen);
-        count.add_arbitrators(unseen.silent_arbitrators, MemberLocation::Silent);
+        count.add_arbitrators(on_this_side, MemberPresence::Seen);
+        count.add_arbitrators(unseen.silent_arbitrators, MemberPresence::Silent);
         unseen
     }
 
@@ -232,33 +232,33 @@ fn bootstrapped_members(evidence: &Evidence, gathered: &GatheredEvidence<'_>) ->
     members
 }
 
-fn member_location(facts: &NodeFacts<'_>, in_sight: bool) -> MemberLocation {
+fn member_presence(facts: &NodeFacts<'_>, in_sight: bool) -> MemberPresence {
     if facts.is_used_by_other_data() {
         return match facts.left_in_order() {
-            true => MemberLocation::Stopped,
-            false => MemberLocation::Silent,
+            true => MemberPresence::Stopped,
+            false => MemberPresence::Silent,
         };
     }
     if let Some(answer) = facts.fresh_answer() {
         return match answer.status.cluster_status {
             // It left its group in order, so that its votes count for the others.
-            Some(ClusterStatus::Disconnected) => MemberLocation::Stopped,
-            _ => MemberLocation::Seen,
+            Some(ClusterStatus::Disconnected) => MemberPresence::Stopped,
+            _ => MemberPresence::Seen,
         };
     }
     let registered = facts.registration_after_probe_failure();
     let non_primary = registered
         .is_some_and(|seen| seen.status.cluster_status == Some(ClusterStatus::NonPrimary));
     if in_sight || non_primary {
-        return MemberLocation::Seen;
+        return MemberPresence::Seen;
     }
     let runs =
         registered.is_some_and(|seen| registration::reports_running(&seen.observation.fields));
     let closed = matches!(facts.probe_state, ProbeState::Failing { error, .. } if error.kind.proves_stopped());
     if !runs && (closed || facts.state() == NodeState::Stopped) {
-        MemberLocation::Stopped
+        MemberPresence::Stopped
     } else {
-        MemberLocation::Silent
+        MemberPresence::Silent
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageEntry {
     pub(crate) page: &'static str,
-    pub(crate) scene: StartingPoint,
+    pub(crate) starting_point: StartingPoint,
     /// What the reader has done before, as shell commands.
     pub(crate) before: &'static str,
     pub(crate) blocks: &'static [BlockEntry],
@@ -30,7 +30,7 @@ pub(crate) enum StartingPoint {
 pub(crate) struct BlockEntry {
     /// The beginning of its text; of one block of the page only.
     pub(crate) begins: &'static str,
-    pub(crate) treatment: BlockHandling,
+    pub(crate) handling: BlockHandling,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ impl fmt::Display for MissingRequirement {
 pub(crate) const fn executed(begins: &'static str) -> BlockEntry {
     BlockEntry {
         begins,
-        treatment: BlockHandling::Executed(BlockExecution {
+        handling: BlockHandling::Executed(BlockExecution {
             before: "",
             substitutions: &[],
             prints: &[],
@@ -94,16 +94,19 @@ pub(crate) const fn executed(begins: &'static str) -> BlockEntry {
     }
 }
 
-pub(crate) const fn not_executed(begins: &'static str, obstacle: MissingRequirement) -> BlockEntry {
+pub(crate) const fn not_executed(
+    begins: &'static str,
+    requirement: MissingRequirement,
+) -> BlockEntry {
     BlockEntry {
         begins,
-        treatment: BlockHandling::NotExecuted(obstacle),
+        handling: BlockHandling::NotExecuted(requirement),
     }
 }
 
 impl BlockEntry {
     const fn execution(self) -> BlockExecution {
-        match self.treatment {
+        match self.handling {
             BlockHandling::Executed(execution) => execution,
             BlockHandling::NotExecuted(_) => panic!("the block is not executed"),
         }
@@ -111,7 +114,7 @@ impl BlockEntry {
 
     const fn with_execution(self, execution: BlockExecution) -> Self {
         Self {
-            treatment: BlockHandling::Executed(execution),
+            handling: BlockHandling::Executed(execution),
             ..self
         }
     }

@@ -22,7 +22,7 @@ impl PlannedPage {
     pub(crate) fn executed(&self) -> impl Iterator<Item = (&ShellBlock, BlockExecution)> {
         self.blocks
             .iter()
-            .filter_map(|planned| match planned.entry.treatment {
+            .filter_map(|planned| match planned.entry.handling {
                 BlockHandling::Executed(execution) => Some((&planned.block, execution)),
                 BlockHandling::NotExecuted(_) => None,
             })
@@ -31,14 +31,14 @@ impl PlannedPage {
     /// Prints what is done with each block.
     pub(crate) fn print(&self) {
         for planned in &self.blocks {
-            let treatment = match planned.entry.treatment {
+            let handling = match planned.entry.handling {
                 BlockHandling::Executed(execution) if execution.substitutions.is_empty() => {
                     "executed".to_owned()
                 }
                 BlockHandling::Executed(_) => "executed with substitutions".to_owned(),
-                BlockHandling::NotExecuted(obstacle) => format!("not executed: {obstacle}"),
+                BlockHandling::NotExecuted(requirement) => format!("not executed: {requirement}"),
             };
-            println!("{}  {treatment}", planned.block.place());
+            println!("{}  {handling}", planned.block.place());
         }
     }
 }
@@ -131,7 +131,7 @@ mod tests {
     const fn page(blocks: &'static [BlockEntry]) -> PageEntry {
         PageEntry {
             page: "page.md",
-            scene: StartingPoint::NewHost,
+            starting_point: StartingPoint::NewHost,
             before: "",
             blocks,
         }

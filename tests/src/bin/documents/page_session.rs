@@ -100,7 +100,7 @@ impl<'a> PageSession<'a> {
         ] {
             variables.push((name.to_owned(), value));
         }
-        if self.page.entry.scene != StartingPoint::NewHost {
+        if self.page.entry.starting_point != StartingPoint::NewHost {
             variables.extend(self.console_settings()?);
         }
         let log = self.directory.join("shell.log");
@@ -155,7 +155,7 @@ impl<'a> PageSession<'a> {
     async fn start_consoles(&self) -> Result<Vec<LabProcess>> {
         let local: &[&str] = &["--listen", "127.0.0.1:3000"];
         let mut consoles = Vec::new();
-        match self.page.entry.scene {
+        match self.page.entry.starting_point {
             StartingPoint::NewHost | StartingPoint::Settings => {}
             StartingPoint::Loopback => consoles.push(self.start_console("loopback", local).await?),
             StartingPoint::Https(name) => {

@@ -4,7 +4,7 @@ use crate::block_table::{MissingRequirement, PageEntry, StartingPoint, executed,
 
 pub(super) const README: PageEntry = PageEntry {
     page: "README.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         not_executed("make demo", MissingRequirement::Make),
@@ -19,7 +19,7 @@ pub(super) const README: PageEntry = PageEntry {
 
 pub(super) const DEPLOYMENTS: PageEntry = PageEntry {
     page: "deploy/README.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         not_executed("make images\ndeploy/secrets files", MissingRequirement::Docker),
@@ -49,7 +49,7 @@ pub(super) const DEPLOYMENTS: PageEntry = PageEntry {
 
 pub(super) const KUBERNETES: PageEntry = PageEntry {
     page: "docs/kubernetes.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         not_executed("helm install", MissingRequirement::Kubernetes),
@@ -61,7 +61,7 @@ pub(super) const KUBERNETES: PageEntry = PageEntry {
 
 pub(super) const RELEASING: PageEntry = PageEntry {
     page: "docs/releasing.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         not_executed("minisign -G", MissingRequirement::Make),
@@ -79,14 +79,14 @@ pub(super) const RELEASING: PageEntry = PageEntry {
 
 pub(super) const SERIES: PageEntry = PageEntry {
     page: "docs/series.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[executed("galera-console serve --data-dir")],
 };
 
 pub(super) const TELEMETRY: PageEntry = PageEntry {
     page: "docs/telemetry.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         not_executed("make build FEATURES=otlp", MissingRequirement::Make),

@@ -13,7 +13,7 @@ const DAY: i64 = 24;
 
 pub(super) const ACCESS: PageEntry = PageEntry {
     page: "docs/access.md",
-    scene: StartingPoint::Loopback,
+    starting_point: StartingPoint::Loopback,
     before: ADA,
     blocks: &[
         executed("galera-console user add olga"),
@@ -27,7 +27,7 @@ pub(super) const ACCESS: PageEntry = PageEntry {
 
 pub(super) const HTTP_API: PageEntry = PageEntry {
     page: "docs/http-api.md",
-    scene: StartingPoint::Loopback,
+    starting_point: StartingPoint::Loopback,
     before: ADA,
     blocks: &[
         executed("curl -c jar")
@@ -58,14 +58,14 @@ pub(super) const HTTP_API: PageEntry = PageEntry {
 
 pub(super) const MCP: PageEntry = PageEntry {
     page: "docs/mcp.md",
-    scene: StartingPoint::Settings,
+    starting_point: StartingPoint::Settings,
     before: "",
     blocks: &[executed("galera-console user add model")],
 };
 
 pub(super) const NOTIFICATIONS: PageEntry = PageEntry {
     page: "docs/notifications.md",
-    scene: StartingPoint::Https("console.example.org"),
+    starting_point: StartingPoint::Https("console.example.org"),
     before: ADA,
     blocks: &[
         executed("console=https://console.example.org")
@@ -87,14 +87,14 @@ pub(super) const NOTIFICATIONS: PageEntry = PageEntry {
 
 pub(super) const SIGN_ON: PageEntry = PageEntry {
     page: "docs/sign-on.md",
-    scene: StartingPoint::Settings,
+    starting_point: StartingPoint::Settings,
     before: "",
     blocks: &[executed("galera-console user add rescue").with(&[(" …", Text(""))])],
 };
 
 pub(super) const STATUS_PAGES: PageEntry = PageEntry {
     page: "docs/status-pages.md",
-    scene: StartingPoint::Https("galera.example.org"),
+    starting_point: StartingPoint::Https("galera.example.org"),
     before: ADA,
     blocks: &[
         executed("console=https://galera.example.org"),

@@ -5,7 +5,7 @@ use crate::block_table::{MissingRequirement, PageEntry, StartingPoint, executed,
 
 pub(super) const AUDIT: PageEntry = PageEntry {
     page: "docs/audit.md",
-    scene: StartingPoint::Loopback,
+    starting_point: StartingPoint::Loopback,
     before: "account ada admin",
     blocks: &[
         executed("galera-console audit verify")
@@ -27,7 +27,7 @@ pub(super) const AUDIT: PageEntry = PageEntry {
 
 pub(super) const ETCD: PageEntry = PageEntry {
     page: "docs/etcd.md",
-    scene: StartingPoint::Loopback,
+    starting_point: StartingPoint::Loopback,
     before: "account ada admin",
     blocks: &[
         executed("etcdctl endpoint status")
@@ -46,7 +46,7 @@ pub(super) const ETCD: PageEntry = PageEntry {
 
 pub(super) const HARDENING: PageEntry = PageEntry {
     page: "docs/hardening.md",
-    scene: StartingPoint::Https("console.example.org"),
+    starting_point: StartingPoint::Https("console.example.org"),
     before: "",
     blocks: &[
         executed("galera-console etcd-roles print")
@@ -76,7 +76,7 @@ pub(super) const HARDENING: PageEntry = PageEntry {
 
 pub(super) const AGENT: PageEntry = PageEntry {
     page: "docs/agent.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         executed("galera-agent arbitrator").after(
@@ -88,7 +88,7 @@ pub(super) const AGENT: PageEntry = PageEntry {
 
 pub(super) const CTL: PageEntry = PageEntry {
     page: "docs/ctl.md",
-    scene: StartingPoint::Https("console.example.org"),
+    starting_point: StartingPoint::Https("console.example.org"),
     before: "account anna approver\n\
              galera-console user add ci --service --role operator\n\
              kill_node n2 & kill_node n3; wait",
@@ -125,7 +125,7 @@ pub(super) const CTL: PageEntry = PageEntry {
 
 pub(super) const RECOVERY: PageEntry = PageEntry {
     page: "docs/recovery.md",
-    scene: StartingPoint::NewHost,
+    starting_point: StartingPoint::NewHost,
     before: "",
     blocks: &[
         not_executed("docker stop NODE", MissingRequirement::Docker),
