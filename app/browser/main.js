@@ -30,5 +30,12 @@ export const start = async (url) => {
   }
   addEventListener('popstate', module.urlChanged);
   addEventListener('click', ({ target }) => 'reconnect' in target.dataset && module.retryNow());
+  addEventListener('online', module.retryNow);
+  // It reaches the window.
+  addEventListener('visibilitychange', () => {
+    if (document.hidden) return;
+    globalThis.page.requestUpdate();
+    module.retryNow();
+  });
   tickAges(module);
 };

@@ -69,8 +69,44 @@ addEventListener('click', (event) => {
   open(link.href, unreachable(link.textContent));
 });
 
+// Showing what arrives may take longer than the time until more arrives. The rest is left to the reader's input.
+
+let update;
+/** Since the last update began, with the one that led to it. */
+let requests = 0;
+const shown = new MessageChannel();
+
+const requestUpdate = () => {
+  // Not within the call that requests it.
+  if (!requests++) queueMicrotask(runUpdate);
+};
+
+const runUpdate = () => {
+  requests = 1;
+  const began = performance.now();
+  update?.();
+  // Handled after the effects of the update. A timer of a hidden page would be late by up to a minute.
+  shown.port2.postMessage(began);
+};
+
+const endUpdate = () => {
+  const isRequested = requests > 1;
+  requests = 0;
+  if (isRequested) requestUpdate();
+};
+
+shown.port1.onmessage = ({ data: began }) => {
+  if (document.hidden) endUpdate();
+  else setTimeout(endUpdate, 2 * (performance.now() - began));
+};
+
 globalThis.page = {
   morph,
+  requestUpdate,
+  startUpdates: (show) => {
+    update = show;
+    setInterval(requestUpdate, 1000);
+  },
   setTitle: (prefix, text) => (document.title = text ? prefix + text + TITLE_SUFFIX : prefix + served),
   setConnection: (isLost, stale) => {
     lost = isLost;
@@ -82,7 +118,6 @@ globalThis.page = {
     const text = decodeURIComponent(name.replaceAll('~', '%'));
     return /[\p{Cc}\p{Cf}]|[^\S ]|^ | $|  /u.test(text) ? name : text;
   },
-  isVisible: () => document.visibilityState == 'visible',
   renderedAt: () => document.querySelector('meta[name=server-time]')?.content ?? '',
   signIn,
   checkSession: async () => {

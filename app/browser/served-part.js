@@ -52,7 +52,7 @@ const refreshAfter = (pause) => {
 /** The page with the nodes says little beside them that changes while the cluster serves. */
 const hasNodes = /^\/clusters\/[^/]+$/.test(location.pathname);
 
-/** Called for each frame of the live channel about `topic`. `calm`: the cluster serves. */
+/** Called after changes of the document of `topic`. `calm`: the cluster serves. */
 globalThis.page.topicChanged = (topic, isFirst, calm) => {
   if (topic == 'actions' && !isFirst) refreshAfter(0);
   if (topic.startsWith('cluster/')) refreshAfter(calm && hasNodes ? CALM : CHANGED);

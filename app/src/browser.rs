@@ -1,6 +1,7 @@
 //! What islands need of the browser, from the plain scripts in `app/browser`: the URL, the clock, the page's elements.
 
 use galera::Timestamp;
+use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Element;
 
@@ -30,10 +31,15 @@ extern "C" {
     #[wasm_bindgen(js_namespace = page, js_name = clusterLabel)]
     pub(crate) fn cluster_label(name: &str) -> String;
 
-    #[wasm_bindgen(js_namespace = page, js_name = isVisible)]
-    pub(crate) fn is_visible() -> bool;
+    /// Calls `update` once a second and after [`request_update`], with pauses of twice the time that showing took.
+    #[wasm_bindgen(js_namespace = page, js_name = startUpdates)]
+    pub(crate) fn start_updates(update: &Function);
 
-    /// Reports a frame about `topic`; `calm` is a cluster that serves.
+    /// Requests an update. Requests during an update or the pause after it become one.
+    #[wasm_bindgen(js_namespace = page, js_name = requestUpdate)]
+    pub(crate) fn request_update();
+
+    /// Reports a change of the document of `topic`; `calm` is a cluster that serves.
     #[wasm_bindgen(js_namespace = page, js_name = topicChanged)]
     pub(crate) fn topic_changed(topic: &str, is_first: bool, calm: bool);
 

@@ -28,54 +28,59 @@ struct TopicState {
     topic: String,
     revision: u64,
     document: Object,
+    /// Whether the document has changed since [`LiveDocuments::next_change`] read it.
+    changed: bool,
+    /// Whether it has been read before.
+    known: bool,
 }
 
-/// What a message says.
+/// What a message says by itself.
 #[derive(Debug, PartialEq)]
-pub(super) enum LiveMessage {
+pub(super) enum Arrival {
     /// The connection is open. `None` from a server that does not speak [`VERSION`].
     Hello(Option<Timestamp>),
+    /// The document of a topic with this name has changed.
+    Document(String),
+    /// The server refuses a topic: why, and what helps.
+    Error(String),
+    /// Not a message of this protocol.
+    Unreadable,
+}
+
+/// What the document of a topic says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Content {
     /// Selected clusters, or those that are not healthy.
     Overview(OverviewWindow),
     Cluster(Box<ClusterView>),
     /// The number of actions that wait for approval.
     Pending(usize),
-    /// The server refuses a topic: why, and what helps.
-    Error(String),
     /// A document that a page of this version cannot read.
     Unreadable,
 }
 
-/// A message about a topic.
+/// The present document of a topic.
 #[derive(Debug, PartialEq)]
-pub(super) struct TopicMessage {
-    /// Empty for what is about the connection.
+pub(super) struct TopicContent {
     pub(super) topic: String,
-    /// Whether it is the first one about the topic on this connection.
+    /// Whether it is the first one of the topic on this connection.
     pub(super) is_first: bool,
-    pub(super) message: LiveMessage,
+    pub(super) content: Content,
 }
 
 impl LiveDocuments {
-    /// Reads a message. `None` if it says nothing: an unknown one, or a patch that does not fit, whose topic the server
+    /// Takes in a message. `None` if it says nothing: an unknown one, or a patch that does not fit, whose topic the server
     /// sends again when it is asked.
-    pub(super) fn read(&mut self, text: &str) -> Option<TopicMessage> {
-        let about_connection = |message| TopicMessage {
-            topic: String::new(),
-            is_first: false,
-            message,
-        };
+    pub(super) fn accept(&mut self, text: &str) -> Option<Arrival> {
         let Ok(mut frame) = json::from_str::<Object>(text) else {
-            return Some(about_connection(LiveMessage::Unreadable));
+            return Some(Arrival::Unreadable);
         };
         match Row(&frame).text("type")?.as_str() {
             "hello" => {
                 self.topics.clear();
-                Some(about_connection(LiveMessage::Hello(hello(Row(&frame)))))
+                Some(Arrival::Hello(hello(Row(&frame))))
             }
-            "error" => Row(&frame)
-                .text("detail")
-                .map(|detail| about_connection(LiveMessage::Error(detail))),
+            "error" => Row(&frame).text("detail").map(Arrival::Error),
             kind @ ("full" | "patch") => {
                 let is_full = kind == "full";
                 self.publish(&mut frame, is_full)
@@ -84,7 +89,19 @@ impl LiveDocuments {
         }
     }
 
-    fn publish(&mut self, frame: &mut Object, is_full: bool) -> Option<TopicMessage> {
+    /// The next topic whose document has changed. Several changes of it are read at once, so that a browser which shows
+    /// them more slowly than they arrive does not fall behind.
+    pub(super) fn next_change(&mut self) -> Option<TopicContent> {
+        let state = self.topics.iter_mut().find(|state| state.changed)?;
+        state.changed = false;
+        Some(TopicContent {
+            topic: state.topic.clone(),
+            is_first: !std::mem::replace(&mut state.known, true),
+            content: read_document(Row(&state.document)).unwrap_or(Content::Unreadable),
+        })
+    }
+
+    fn publish(&mut self, frame: &mut Object, is_full: bool) -> Option<Arrival> {
         let (topic, revision) = (Row(frame).text("topic")?, Row(frame).whole("revision")?);
         let base = Row(frame).whole("base");
         let Some(Value::Object(rows)) = frame.remove("rows") else {
@@ -98,6 +115,8 @@ impl LiveDocuments {
                     topic: topic.clone(),
                     revision,
                     document: Object::new(),
+                    changed: true,
+                    known: false,
                 });
                 self.topics.last_mut()?
             }
@@ -110,13 +129,8 @@ impl LiveDocuments {
         } else {
             return None;
         }
-        state.revision = revision;
-        let message = read_document(Row(&state.document)).unwrap_or(LiveMessage::Unreadable);
-        Some(TopicMessage {
-            topic,
-            is_first: index.is_none(),
-            message,
-        })
+        (state.revision, state.changed) = (revision, true);
+        Some(Arrival::Document(topic))
     }
 }
 
@@ -149,14 +163,14 @@ fn patch(target: &mut Object, changes: Object) {
     }
 }
 
-fn read_document(document: Row<'_>) -> Option<LiveMessage> {
+fn read_document(document: Row<'_>) -> Option<Content> {
     if document.has("nodes") {
-        return cluster_view(document).map(|view| LiveMessage::Cluster(Box::new(view)));
+        return cluster_view(document).map(|view| Content::Cluster(Box::new(view)));
     }
     if document.has("actions") {
         let actions = document.rows("actions")?.into_iter();
         let pending = actions.filter(|(_, row)| row.text("state").as_deref() == Some("pending"));
-        return Some(LiveMessage::Pending(pending.count()));
+        return Some(Content::Pending(pending.count()));
     }
     let clusters = document.rows("clusters")?.into_iter();
     let clusters = clusters
@@ -170,7 +184,7 @@ fn read_document(document: Row<'_>) -> Option<LiveMessage> {
     let matched = document
         .whole("matched")
         .and_then(|count| usize::try_from(count).ok());
-    Some(LiveMessage::Overview(OverviewWindow {
+    Some(Content::Overview(OverviewWindow {
         matched: matched.unwrap_or(clusters.len()),
         clusters,
         verdicts: verdicts.collect(),

@@ -12,7 +12,7 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
 
-use super::documents::{LiveDocuments, LiveMessage, TopicMessage};
+use super::documents::{Arrival, Content, LiveDocuments, TopicContent};
 use super::{ConnectionState, LiveState};
 use crate::browser;
 
@@ -31,7 +31,7 @@ thread_local! {
 
 struct LiveChannel {
     live: LiveState,
-    /// Event callback shared by the socket, the window and the timer. Lives as long as the tab.
+    /// Callback of the socket with an event, and of updates without one. Lives as long as the tab.
     handler: Closure<dyn FnMut(JsValue)>,
     socket: Option<WebSocket>,
     topics: Vec<String>,
@@ -54,7 +54,7 @@ struct LiveChannel {
 pub(super) fn connect(live: LiveState) {
     with_channel(|slot| {
         let channel = slot.insert(LiveChannel::new(live));
-        channel.register_listeners();
+        browser::start_updates(channel.handler.as_ref().unchecked_ref());
         channel.tick();
     });
 }
@@ -108,19 +108,6 @@ impl LiveChannel {
         Timestamp::from_unix_millis(at + self.clock_offset)
     }
 
-    fn register_listeners(&self) {
-        let Some(window) = web_sys::window() else {
-            return;
-        };
-        let handler = self.handler.as_ref().unchecked_ref();
-        // Fails only in browsers without these events; the timer is enough then.
-        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(handler, 1_000);
-        let _ = window.add_event_listener_with_callback("online", handler);
-        if let Some(document) = window.document() {
-            let _ = document.add_event_listener_with_callback("visibilitychange", handler);
-        }
-    }
-
     fn subscribe(&mut self, topics: &[String]) {
         if topics == self.topics {
             return;
@@ -150,29 +137,10 @@ impl LiveChannel {
 
     fn on_event(&mut self, event: &JsValue) {
         let Some(event) = event.dyn_ref::<Event>() else {
-            self.tick();
+            self.update();
             return;
         };
         match event.type_().as_str() {
-            "online" => self.retry_or_probe(),
-            "visibilitychange" if browser::is_visible() => {
-                self.tick();
-                self.retry_or_probe();
-            }
-            kind => {
-                let ours = self
-                    .socket
-                    .as_ref()
-                    .is_some_and(|socket| event.target().as_ref() == Some(socket.as_ref()));
-                if ours {
-                    self.on_socket_event(kind, event);
-                }
-            }
-        }
-    }
-
-    fn on_socket_event(&mut self, kind: &str, event: &Event) {
-        match kind {
             "open" => {
                 self.open = true;
                 self.attempts = 0;
@@ -201,52 +169,58 @@ impl LiveChannel {
         }
     }
 
+    /// What arrives is shown by the next update, together with what arrives until then.
     fn on_message(&mut self, text: &str) {
-        if let Some(message) = self.documents.read(text) {
-            self.apply_message(message);
+        match self.documents.accept(text) {
+            Some(Arrival::Hello(Some(time))) => {
+                self.clock_offset = time.unix_millis() - browser::now_millis();
+                self.live.notice.set(None);
+            }
+            Some(Arrival::Hello(None) | Arrival::Unreadable) => {
+                self.live.notice.set(Some(outdated_notice()));
+            }
+            Some(Arrival::Error(detail)) => self.live.notice.set(Some(detail)),
+            // Actions change seldom: they do not show that monitoring goes on.
+            Some(Arrival::Document(topic)) if topic != "actions" => self.record_arrival(),
+            _ => {}
+        }
+        browser::request_update();
+    }
+
+    /// Shows what has arrived. Called once a second, and after messages as often as the browser can show them.
+    fn update(&mut self) {
+        while let Some(changed) = self.documents.next_change() {
+            self.show(changed);
         }
         self.tick();
     }
 
-    fn apply_message(
+    fn show(
         &mut self,
-        TopicMessage {
+        TopicContent {
             topic,
             is_first,
-            message,
-        }: TopicMessage,
+            content,
+        }: TopicContent,
     ) {
         // Of a selection before, some may still be on their way.
-        if !topic.is_empty() && !self.topics.contains(&topic) {
+        if !self.topics.contains(&topic) {
             return;
         }
-        let calm = matches!(&message, LiveMessage::Cluster(view) if view.verdict.state <= VerdictState::Degraded);
-        match message {
-            LiveMessage::Hello(Some(time)) => {
-                self.clock_offset = time.unix_millis() - browser::now_millis();
-                self.live.notice.set(None);
-            }
-            LiveMessage::Hello(None) | LiveMessage::Unreadable => {
-                self.live.notice.set(Some(outdated_notice()));
-            }
-            LiveMessage::Overview(window) => {
-                self.record_arrival();
+        let calm = matches!(&content, Content::Cluster(view) if view.verdict.state <= VerdictState::Degraded);
+        match content {
+            Content::Overview(window) => {
                 let shown = match topic.as_str() {
                     "head" => self.live.head,
                     _ => self.live.overview,
                 };
                 shown.set(Some(Arc::new(window)));
             }
-            LiveMessage::Cluster(view) => {
-                self.record_arrival();
-                self.live.cluster.set(Some(Arc::from(view)));
-            }
-            LiveMessage::Pending(count) => self.live.pending_actions.set(count),
-            LiveMessage::Error(detail) => self.live.notice.set(Some(detail)),
+            Content::Cluster(view) => self.live.cluster.set(Some(Arc::from(view))),
+            Content::Pending(count) => self.live.pending_actions.set(count),
+            Content::Unreadable => self.live.notice.set(Some(outdated_notice())),
         }
-        if !topic.is_empty() {
-            browser::topic_changed(&topic, is_first, calm);
-        }
+        browser::topic_changed(&topic, is_first, calm);
     }
 
     /// Records the arrival of data.
@@ -268,7 +242,7 @@ impl LiveChannel {
         }
     }
 
-    /// Called once a second and after every message.
+    /// Sets the clock, and decides whether data are stale and the connection is lost.
     fn tick(&mut self) {
         let now = browser::now_millis();
         self.live.now.set(Some(self.server_time(now)));

@@ -25,8 +25,13 @@ fn patch_frame(topic: &str, revision: u64, base: u64, rows: JsonValue) -> String
     serde_json::to_string(&frame).unwrap()
 }
 
-fn message(documents: &mut LiveDocuments, text: &str) -> LiveMessage {
-    documents.read(text).unwrap().message
+/// The document after the message `text` about a topic.
+fn content(documents: &mut LiveDocuments, text: &str) -> Content {
+    let arrival = documents.accept(text);
+    assert!(matches!(arrival, Some(Arrival::Document(_))), "{arrival:?}");
+    let changed = documents.next_change().unwrap();
+    assert_eq!(documents.next_change(), None);
+    changed.content
 }
 
 /// What pages show of a view: the browser reads no more.
@@ -74,8 +79,8 @@ fn views() -> Vec<ClusterView> {
 fn a_view_is_read_as_it_is_published() {
     for view in views() {
         let text = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
-        let read = message(&mut LiveDocuments::default(), &text);
-        assert_eq!(read, LiveMessage::Cluster(Box::new(shown(view))));
+        let read = content(&mut LiveDocuments::default(), &text);
+        assert_eq!(read, Content::Cluster(Box::new(shown(view))));
     }
 }
 
@@ -84,16 +89,14 @@ fn patches_lead_from_each_view_to_the_next() {
     let mut documents = LiveDocuments::default();
     let views = views();
     let first = TopicDocument::of_cluster(&views[0]);
-    documents.read(&full("cluster/lab", 1, &first)).unwrap();
+    content(&mut documents, &full("cluster/lab", 1, &first));
     let mut base = first;
     for (revision, view) in (2..).zip(views.into_iter().skip(1)) {
         let next = TopicDocument::of_cluster(&view);
         let patch = next.change_since(&base).patch;
-        let read = documents
-            .read(&patch_frame("cluster/lab", revision, revision - 1, patch))
-            .unwrap();
-        assert!(!read.is_first);
-        assert_eq!(read.message, LiveMessage::Cluster(Box::new(shown(view))));
+        let frame = patch_frame("cluster/lab", revision, revision - 1, patch);
+        let read = content(&mut documents, &frame);
+        assert_eq!(read, Content::Cluster(Box::new(shown(view))));
         base = next;
     }
 }
@@ -103,7 +106,7 @@ fn sequence_numbers_of_nineteen_digits_are_exact() {
     let largest = i64::MAX.unsigned_abs();
     let view = fixtures::healthy("lab", largest);
     let text = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
-    let LiveMessage::Cluster(read) = message(&mut LiveDocuments::default(), &text) else {
+    let Content::Cluster(read) = content(&mut LiveDocuments::default(), &text) else {
         panic!("no view in {text}");
     };
     assert_eq!(read.nodes[0].position.as_ref().unwrap().seqno, largest);
@@ -128,15 +131,15 @@ fn the_overview_and_its_head_are_read() {
     let rows = OverviewRow::all(&overview, &[]);
     let document = OverviewQuery::default().document(&rows, &overview.notices);
     let text = full("overview", 1, &document);
-    let read = message(&mut LiveDocuments::default(), &text);
-    assert_eq!(read, LiveMessage::Overview(expected));
+    let read = content(&mut LiveDocuments::default(), &text);
+    assert_eq!(read, Content::Overview(expected));
 
     let torn = Overview {
         clusters: vec![fixtures::split_brain("lab", 90_000).summary()],
         notices: Vec::new(),
     };
     let text = full("head", 1, &head_document(&torn));
-    let LiveMessage::Overview(head) = message(&mut LiveDocuments::default(), &text) else {
+    let Content::Overview(head) = content(&mut LiveDocuments::default(), &text) else {
         panic!("no overview in {text}");
     };
     assert_eq!(head.clusters[0].name.as_str(), "lab");
@@ -149,22 +152,57 @@ fn pending_actions_are_counted() {
     let actions = [("a", "pending"), ("b", "executing"), ("c", "pending")];
     let document =
         TopicDocument::of_actions(actions.map(|(id, state)| (id.to_owned(), row(state))));
-    let read = message(
+    let read = content(
         &mut LiveDocuments::default(),
         &full("actions", 1, &document),
     );
-    assert_eq!(read, LiveMessage::Pending(2));
+    assert_eq!(read, Content::Pending(2));
+}
+
+#[test]
+fn changes_that_arrive_before_they_are_read_are_read_once() {
+    let mut documents = LiveDocuments::default();
+    let views = views();
+    let no_actions = TopicDocument::of_actions::<JsonValue>([]);
+    let mut base = TopicDocument::of_cluster(&views[0]);
+    documents.accept(&full("cluster/lab", 1, &base));
+    documents.accept(&full("actions", 1, &no_actions));
+    for (revision, view) in (2..).zip(&views[1..]) {
+        let next = TopicDocument::of_cluster(view);
+        let patch = next.change_since(&base).patch;
+        let frame = patch_frame("cluster/lab", revision, revision - 1, patch);
+        let arrival = Some(Arrival::Document("cluster/lab".to_owned()));
+        assert_eq!(documents.accept(&frame), arrival);
+        base = next;
+    }
+    let mut changes = std::iter::from_fn(|| documents.next_change());
+    let last = views.last().unwrap().clone();
+    assert_eq!(
+        changes.next(),
+        Some(TopicContent {
+            topic: "cluster/lab".to_owned(),
+            is_first: true,
+            content: Content::Cluster(Box::new(shown(last))),
+        })
+    );
+    assert_eq!(changes.next().unwrap().topic, "actions");
+    assert_eq!(changes.next(), None);
+    documents.accept(&full("actions", 2, &no_actions));
+    assert!(!documents.next_change().unwrap().is_first);
 }
 
 #[test]
 fn a_patch_that_does_not_fit_says_nothing() {
     let mut documents = LiveDocuments::default();
     let patch = |base| patch_frame("cluster/lab", base + 1, base, json!({}));
-    assert_eq!(documents.read(&patch(1)), None);
+    assert_eq!(documents.accept(&patch(1)), None);
+    assert_eq!(documents.next_change(), None);
     let view = fixtures::healthy("lab", 2_881);
-    documents.read(&full("cluster/lab", 1, &TopicDocument::of_cluster(&view)));
-    assert_eq!(documents.read(&patch(7)), None);
-    assert!(documents.read(&patch(1)).is_some());
+    let first = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
+    content(&mut documents, &first);
+    assert_eq!(documents.accept(&patch(7)), None);
+    assert_eq!(documents.next_change(), None);
+    content(&mut documents, &patch(1));
 }
 
 #[test]
@@ -173,26 +211,23 @@ fn hello_has_the_clock_of_a_server_of_this_version() {
         let text = format!(
             r#"{{"type":"hello","version":1,"versions":{versions},"server_time":"2026-11-23T08:00:00Z"}}"#
         );
-        message(&mut LiveDocuments::default(), &text)
+        LiveDocuments::default().accept(&text)
     };
-    assert_eq!(
-        hello("[1,2]"),
-        LiveMessage::Hello(Some(fixtures::fixed_now()))
-    );
-    assert_eq!(hello("[1]"), LiveMessage::Hello(None));
+    let now = fixtures::fixed_now();
+    assert_eq!(hello("[1,2]"), Some(Arrival::Hello(Some(now))));
+    assert_eq!(hello("[1]"), Some(Arrival::Hello(None)));
 }
 
 #[test]
 fn what_cannot_be_read_is_said_and_what_is_new_is_ignored() {
     let mut documents = LiveDocuments::default();
-    assert_eq!(message(&mut documents, "{"), LiveMessage::Unreadable);
-    assert_eq!(documents.read(r#"{"type":"later","what":{"id":1}}"#), None);
+    assert_eq!(documents.accept("{"), Some(Arrival::Unreadable));
+    let later = r#"{"type":"later","what":{"id":1}}"#;
+    assert_eq!(documents.accept(later), None);
     let later =
         r#"{"type":"full","topic":"cluster/lab","revision":1,"rows":{"nodes":{},"order":[]}}"#;
-    assert_eq!(message(&mut documents, later), LiveMessage::Unreadable);
+    assert_eq!(content(&mut documents, later), Content::Unreadable);
     let error = r#"{"type":"error","code":"c","detail":"d"}"#;
-    assert_eq!(
-        message(&mut documents, error),
-        LiveMessage::Error("d".to_owned())
-    );
+    let arrival = Some(Arrival::Error("d".to_owned()));
+    assert_eq!(documents.accept(error), arrival);
 }
