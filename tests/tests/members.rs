@@ -17,6 +17,9 @@ struct RejoinTrace {
     id: NodeId,
     /// Its own states, one after the other.
     joiner: Vec<NodeState>,
+    /// Whether it was shown as Joined: as its state, or as what one source reported, possibly after another one reported
+    /// Synced.
+    joined: bool,
     /// States of the others.
     others: BTreeSet<NodeState>,
 }
@@ -26,6 +29,7 @@ impl RejoinTrace {
         Self {
             id,
             joiner: Vec::new(),
+            joined: false,
             others: BTreeSet::new(),
         }
     }
@@ -34,20 +38,29 @@ impl RejoinTrace {
         let state = views::state(view, &self.id);
         let news = state.filter(|state| self.joiner.last() != Some(state));
         self.joiner.extend(news);
+        self.joined |= [SourceKind::Sql, SourceKind::Registry]
+            .into_iter()
+            .filter_map(|kind| views::source(view, &self.id, kind))
+            .any(|source| source.state.as_deref() == Some("Joined"));
         self.others.extend(views::others(view, &self.id));
     }
 
-    /// Joining, Joined and Synced were shown in this order, and a donor.
+    /// Joining, Joined and Synced were shown, its states in this order, and a donor.
     fn ensure_complete(&self) -> Result<()> {
         println!("shown of the joiner: {:?}", self.joiner);
-        let mut states = self.joiner.iter();
-        let mut follows = |state| states.any(|shown| *shown == state);
+        let order = [NodeState::Joining, NodeState::Joined, NodeState::Synced];
+        let steps: Vec<usize> = self
+            .joiner
+            .iter()
+            .skip_while(|state| **state != NodeState::Joining)
+            .filter_map(|state| order.iter().position(|step| step == state))
+            .collect();
+        ensure!(steps.is_sorted(), "{self:?}");
         ensure!(
-            [NodeState::Joining, NodeState::Joined, NodeState::Synced]
-                .into_iter()
-                .all(&mut follows),
+            (steps.first(), steps.last()) == (Some(&0), Some(&2)),
             "{self:?}"
         );
+        ensure!(self.joined, "Joined was not shown: {self:?}");
         ensure!(self.others.contains(&NodeState::Donor), "{self:?}");
         Ok(())
     }
