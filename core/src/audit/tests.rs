@@ -1,6 +1,7 @@
 //! A client with write access to etcd changes the trail in every way that it can.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use galera::record::audit::{
@@ -93,9 +94,17 @@ impl Fixture {
     }
 }
 
+/// Appends `count` entries, each with a time of its own: a rewritten trail whose entries are equal in every field is the
+/// same trail.
 async fn append_entries(trail: &AuditTrail, count: usize) {
+    static TIME: AtomicI64 = AtomicI64::new(946_684_800_000);
     for number in 0..count {
-        trail.record(record(&format!("a{number}"))).await.unwrap();
+        let at = TIME.fetch_add(1, Ordering::Relaxed);
+        let entry = AuditRecord {
+            at: galera::Timestamp::from_unix_millis(at),
+            ..record(&format!("a{number}"))
+        };
+        trail.record(entry).await.unwrap();
     }
 }
 
