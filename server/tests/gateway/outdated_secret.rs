@@ -264,8 +264,11 @@ async fn an_intruder_who_imitates_a_newer_secret_freezes_nothing() {
     })
     .await;
     let admin = console.console.sign_in("root").await;
-    let page = admin.get("/api/v1/clusters").await.text();
-    assert!(page.contains("changed outside the console"), "{page}");
+    eventually("the forgeries are named", async || {
+        let page = admin.get("/api/v1/clusters").await.text();
+        page.contains("changed outside the console")
+    })
+    .await;
     let ready = console.console.anonymous().get("/readyz").await;
     assert_eq!(ready.status, 200, "{}", ready.text());
     assert_eq!(metric(&console.console, "state_secret_outdated").await, "0");

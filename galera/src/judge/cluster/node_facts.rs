@@ -239,11 +239,7 @@ impl<'a> NodeFacts<'a> {
         let registered = self.fresh_registration()?;
         let changed_at = registered.observation.state_changed_at?;
         let newer = match self.probe_state {
-            // A report that arrives late does not put a node back to a step that its own answer shows completed.
-            ProbeState::Fresh(answer) => {
-                changed_at > answer.at
-                    && !precedes_in_transfer(registered.status.node_state(), self.state())
-            }
+            ProbeState::Fresh(answer) => changed_at > answer.at,
             // While the server accepts no connections, its agent is the only source and may reach it again first.
             ProbeState::Failing { error, since } => {
                 let joins = registration::AgentPhase::from_fields(&registered.observation.fields)
@@ -281,15 +277,6 @@ impl<'a> NodeFacts<'a> {
                 _ => NodeState::Unknown,
             },
         )
-    }
-}
-
-/// Whether a joiner is in the state `earlier` before it is in the state `later`.
-fn precedes_in_transfer(earlier: Option<NodeState>, later: NodeState) -> bool {
-    match earlier {
-        Some(NodeState::Joining) => matches!(later, NodeState::Joined | NodeState::Synced),
-        Some(NodeState::Joined) => later == NodeState::Synced,
-        _ => false,
     }
 }
 
