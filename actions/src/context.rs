@@ -6,10 +6,10 @@ use accounts::AccountReader;
 use console_core::audit::AuditTrail;
 use console_core::keyspace::ActionKeys;
 use console_core::tasks::Tasks;
-use galera::ActionId;
 use galera::publish::api::CleanupUndo;
 use galera::recover::action::{Action, ActionLimits};
 use galera::recover::plan::{ActionKind, Mechanism};
+use galera::{ActionId, ClusterName};
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use super::attempts::AttemptTracker;
 use super::cache::ActionCache;
 use super::execution_gate::ExecutionGate;
 use super::rate_limit::RateLimiter;
+use super::replica_approvals::ReplicaApprovals;
 use super::store::ActionStore;
 use super::{ActionError, ActionSettings, ClusterAccess};
 
@@ -32,6 +33,7 @@ pub(super) struct ActionContext {
     pub(super) people: AccountReader,
     pub(super) clusters: Arc<dyn ClusterAccess>,
     pub(super) settings: ActionSettings,
+    pub(super) approvals: ReplicaApprovals,
     pub(super) tracker: TaskTracker,
     pub(super) shutdown: CancellationToken,
     /// Actions that this replica is executing, or could not begin.
@@ -61,6 +63,7 @@ impl ActionContext {
             keys,
             clusters,
             settings,
+            approvals: ReplicaApprovals::default(),
             tracker,
             shutdown,
             attempts: AttemptTracker::default(),
@@ -69,9 +72,29 @@ impl ActionContext {
         }
     }
 
+    /// The limits of a kind of action on `cluster`, by the settings of all replicas as they were read last.
+    pub(super) fn limits_of(&self, kind: ActionKind, cluster: &ClusterName) -> ActionLimits {
+        let own = self.settings.limits(kind, cluster);
+        self.approvals.raised(own, kind, cluster)
+    }
+
+    /// Reads what the other replicas require, before a decision that depends on it.
+    pub(super) async fn read_approvals(&self) -> Result<(), ActionError> {
+        let (registry, keys) = (&self.registry, &self.keys);
+        self.approvals.refresh(registry, keys, &self.settings).await
+    }
+
+    /// The same for what is only shown: settings that cannot be read are left out.
+    pub(super) async fn read_shown_approvals(&self) -> Result<(), ActionError> {
+        match self.read_approvals().await {
+            Err(ActionError::OtherSettings(_)) => Ok(()),
+            read => read,
+        }
+    }
+
     /// The limits of an action; a bootstrap order to a stopped cluster takes longer than a statement.
     pub(super) fn limits(&self, action: &Action) -> ActionLimits {
-        let mut limits = self.settings.limits(action.kind, &action.cluster);
+        let mut limits = self.limits_of(action.kind, &action.cluster);
         if action.kind == ActionKind::Bootstrap && is_order(action) {
             limits.verify_timeout = limits
                 .verify_timeout

@@ -26,6 +26,7 @@ mod planner;
 mod rate_limit;
 mod reconciler;
 mod replan;
+mod replica_approvals;
 mod runner;
 mod service;
 mod steps;
@@ -41,7 +42,6 @@ use std::time::Duration;
 
 use console_core::audit::AuditError;
 use console_core::current_labels::CurrentLabels;
-use galera::access::GroupName;
 use galera::recover::action::{ActionLimits, ActionRefusal, ClusterApprovals, least_approvals};
 use galera::recover::bootstrap;
 use galera::recover::bootstrap::RecoveryReach;
@@ -92,7 +92,7 @@ impl ActionSettings {
     /// How long a node that joins empty may take: a full state transfer of a large cluster takes hours.
     const REJOIN_VERIFY_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 
-    /// The limits of a kind of action on `cluster`.
+    /// The limits of a kind of action on `cluster`, by the settings of this replica alone.
     pub(crate) fn limits(&self, kind: ActionKind, cluster: &ClusterName) -> ActionLimits {
         let least = least_approvals(&self.cluster_approvals, cluster, &self.labels.get());
         ActionLimits {
@@ -102,12 +102,7 @@ impl ActionSettings {
         }
     }
 
-    /// The groups that must approve actions on `cluster`.
-    pub(crate) fn approver_groups(&self, cluster: &ClusterName) -> Vec<GroupName> {
-        least_approvals(&self.cluster_approvals, cluster, &self.labels.get()).groups
-    }
-
-    /// The approvals that a kind of action needs on every cluster.
+    /// The approvals that a kind of action needs on every cluster, by the settings of this replica alone.
     pub(crate) fn approvals_of(&self, kind: ActionKind) -> u32 {
         let of_kind = self.approvals.get(&kind).copied();
         of_kind.unwrap_or(self.limits.approvals_needed)

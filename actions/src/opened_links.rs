@@ -26,7 +26,7 @@ impl ActionService {
         self.check_rate(by)?;
         let open = |action: &Action| {
             let at = now();
-            let limits = self.context.settings.limits(action.kind, &action.cluster);
+            let limits = self.context.limits_of(action.kind, &action.cluster);
             let event = ActionEvent::OpenLink {
                 by,
                 target,

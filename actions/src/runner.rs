@@ -261,6 +261,7 @@ async fn check_can_begin(
     if action.state == ActionState::Executing && by.is_none() {
         return Ok(());
     }
+    context.read_approvals().await?;
     let people = context.people.read(action.people(), &action.cluster).await;
     let people = people.map_err(ActionError::from)?;
     let begin = ActionEvent::Begin {

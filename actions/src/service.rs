@@ -121,6 +121,15 @@ impl ActionService {
             let shutdown = watching.shutdown.clone();
             watching.cache.run(registry, shutdown).await;
         });
+        let publishing = Arc::clone(&context);
+        context.tracker.spawn(async move {
+            let (registry, keys) = (publishing.registry.clone(), publishing.keys.clone());
+            let (settings, shutdown) = (&publishing.settings, publishing.shutdown.clone());
+            publishing
+                .approvals
+                .run(registry, keys, settings, shutdown)
+                .await;
+        });
         context.tracker.spawn(reconciler::run(Arc::clone(&context)));
         Self { context }
     }
@@ -134,6 +143,12 @@ impl ActionService {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ActionsSnapshot>> {
         self.context.cache.subscribe()
+    }
+
+    /// What to show while replicas have different approval settings, and its changes.
+    #[must_use]
+    pub fn approvals_notice(&self) -> watch::Receiver<Option<String>> {
+        self.context.approvals.notice()
     }
 
     /// Open while actions may be carried out.
@@ -201,7 +216,8 @@ impl ActionService {
                     overrides: break_glass.overrides.clone(),
                 }),
         };
-        let limits = context.settings.limits(proposal.kind, cluster);
+        context.read_approvals().await?;
+        let limits = context.limits_of(proposal.kind, cluster);
         self.ensure_groups_can_approve(by, cluster, &limits).await?;
         let action = request_action(&request, &unattested, &plan, &limits, at)?;
         let record = action_record(
@@ -254,6 +270,9 @@ impl ActionService {
     ) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
         let id = parse_id(id)?;
+        if matches!(decision, ActionDecision::Approve { .. }) {
+            self.context.read_approvals().await?;
+        }
         let stored = self
             .context
             .store
@@ -304,7 +323,7 @@ impl ActionService {
                 )
             }
         };
-        let limits = self.context.settings.limits(action.kind, &action.cluster);
+        let limits = self.context.limits_of(action.kind, &action.cluster);
         let next = step(action, &event, &limits, at)?;
         let mut details = BTreeMap::from([("digest".to_owned(), action.plan.digest.to_string())]);
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
@@ -398,13 +417,14 @@ impl ActionService {
     /// etcd errors.
     pub async fn recovery_state(&self) -> Result<RecoveryState, ActionError> {
         let switches = RecoverySwitches::read(&self.context.registry, &self.context.keys).await?;
-        let settings = &self.context.settings;
+        self.context.read_shown_approvals().await?;
+        let (settings, approvals) = (&self.context.settings, &self.context.approvals);
         Ok(RecoveryState {
             enabled: switches.global.is_none(),
             off: switches.global,
             clusters: switches.clusters,
             approvals: ActionKind::ALL
-                .map(|kind| (kind, settings.approvals_of(kind)))
+                .map(|kind| (kind, approvals.count(kind, settings.approvals_of(kind))))
                 .into(),
             sql_account: settings.recovery_reach != RecoveryReach::Nowhere,
         })
@@ -419,7 +439,8 @@ impl ActionService {
         cluster: &ClusterName,
     ) -> Result<ClusterRecovery, ActionError> {
         let switches = RecoverySwitches::read(&self.context.registry, &self.context.keys).await?;
-        let settings = &self.context.settings;
+        self.context.read_shown_approvals().await?;
+        let limits = |kind| self.context.limits_of(kind, cluster);
         let off = switches.off_for(cluster).cloned();
         let scope = off.as_ref().map(|_| {
             let scope = if switches.global.is_some() {
@@ -435,9 +456,9 @@ impl ActionService {
             off,
             scope,
             approvals: ActionKind::ALL
-                .map(|kind| (kind, settings.limits(kind, cluster).approvals_needed))
+                .map(|kind| (kind, limits(kind).approvals_needed))
                 .into(),
-            approver_groups: settings.approver_groups(cluster),
+            approver_groups: limits(ActionKind::Bootstrap).approver_groups,
             history_alarms: Vec::new(),
         })
     }

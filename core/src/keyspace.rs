@@ -176,6 +176,10 @@ mod tests {
             (actions.undone(&action), "actions/{id}/undone"),
             (actions.open_action(&cluster), "open/{cluster}"),
             (actions.lock(&cluster), "locks/{cluster}"),
+            (
+                format!("{}1f", actions.approvals_prefix()),
+                "approvals/{lease}",
+            ),
             (actions.global_switch(), "switches/global"),
             (
                 actions.cluster_switch(&cluster),

@@ -52,6 +52,12 @@ impl ActionKeys {
         format!("{}/locks/{cluster}", self.prefix)
     }
 
+    /// The approval settings of the running replicas.
+    #[must_use]
+    pub fn approvals_prefix(&self) -> String {
+        format!("{}/approvals/", self.prefix)
+    }
+
     /// The prefix of every switch.
     #[must_use]
     pub fn switches_prefix(&self) -> String {

@@ -17,7 +17,7 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted, LogEntry};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 37] = [
+const PROTECTED: [(&str, RecordProtection); 38] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("format", Authenticated),
@@ -34,6 +34,7 @@ const PROTECTED: [(&str, RecordProtection); 37] = [
     ("actions/", Authenticated),
     ("open/", Authenticated),
     ("switches/", Authenticated),
+    ("approvals/", LogEntry),
     ("expected/", Authenticated),
     ("positions/", Authenticated),
     ("corrections/", Authenticated),

@@ -92,6 +92,14 @@ pub struct LabelRule {
     pub labels: Vec<ClusterLabel>,
 }
 
+/// As it is given.
+impl fmt::Display for LabelRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<String> = self.labels.iter().map(ToString::to_string).collect();
+        write!(f, "{}:{}", self.clusters, labels.join(","))
+    }
+}
+
 /// Labels cannot be given like this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelRuleError {
@@ -178,6 +186,12 @@ impl ClusterLabels {
             return Err(LabelRuleError::TooManyKeys(keys.len()));
         }
         Ok(Self(Some(rules.into())))
+    }
+
+    /// The rules that give them.
+    #[must_use]
+    pub fn rules(&self) -> &[LabelRule] {
+        self.0.as_deref().unwrap_or_default()
     }
 
     fn matching<'a>(&'a self, cluster: &'a ClusterName) -> impl Iterator<Item = &'a ClusterLabel> {

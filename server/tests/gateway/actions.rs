@@ -11,6 +11,7 @@ use crate::action_fixture::{
 };
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{FakeCluster, StatementReply};
+use crate::test_console::ConsoleOptions;
 
 #[tokio::test]
 async fn an_approved_action_is_executed_once() {
@@ -364,10 +365,9 @@ async fn a_rule_that_is_stricter_since_the_request_counts() {
 async fn only_one_of_several_concurrent_executions_begins() {
     let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let one =
-        ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 0)
-            .await;
-    let other = ActionFixture::replica(&etcd, &nodes).await;
+    let alone = |options: &mut ConsoleOptions| options.limits.approvals_needed = 0;
+    let one = ActionFixture::start_with(&etcd, &nodes, alone).await;
+    let other = ActionFixture::replica_with(&etcd, &nodes, alone).await;
     let id = one.request(&one.operator).await.action.id;
     assert_eq!(one.get(&id).await.action.state, ActionState::Approved);
     let (first, second, third) = tokio::join!(

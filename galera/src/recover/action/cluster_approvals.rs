@@ -1,5 +1,6 @@
 //! How many approvals actions on some clusters need, and of which groups.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::access::{ClusterLabels, ClusterSelector, GroupName};
@@ -66,6 +67,18 @@ impl FromStr for ClusterApprovals {
             least,
             groups,
         })
+    }
+}
+
+/// As it is given.
+impl fmt::Display for ClusterApprovals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.clusters, self.least)?;
+        let groups: Vec<&str> = self.groups.iter().map(GroupName::as_str).collect();
+        match groups.is_empty() {
+            true => Ok(()),
+            false => write!(f, ":{}", groups.join("+")),
+        }
     }
 }
 
