@@ -215,7 +215,7 @@ async fn no_entry_of_a_log_is_accepted_plain_altered_or_moved_and_none_leaves_a_
         }
         kinds += 1;
     }
-    assert_eq!(kinds, 5);
+    assert_eq!(kinds, 6);
 }
 
 /// What a console wrote that sealed records, but not the event history.
