@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a node that failed is passed over.
 const SKIP_DURATION: Duration = Duration::from_secs(3);
 
+/// MariaDB's error for a table that does not exist, ER_NO_SUCH_TABLE.
+const NO_SUCH_TABLE: u16 = 1146;
+
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS orders (\
     id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, taken_by VARCHAR(40) NOT NULL, \
     amount INT NOT NULL, note VARBINARY(65000) NOT NULL, at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
@@ -109,8 +112,16 @@ impl TrafficTarget {
         let amount: i32 = rand::rng().random_range(1..500);
         let values =
             params! { "node" => self.address.to_string(), amount, "note" => vec![b'x'; size] };
+        let insertion = connection.exec_drop(INSERT_ORDER, &values);
+        match timeout(PATIENCE, insertion).await? {
+            // The cluster was founded again without data.
+            Err(mysql_async::Error::Server(error)) if error.code == NO_SUCH_TABLE => {
+                timeout(PATIENCE, connection.query_drop(CREATE_TABLE)).await??;
+                timeout(PATIENCE, connection.exec_drop(INSERT_ORDER, &values)).await??;
+            }
+            written => written?,
+        }
         // Only a connection whose answer was read is used again.
-        timeout(PATIENCE, connection.exec_drop(INSERT_ORDER, values)).await??;
         self.connection = Some(connection);
         Ok(())
     }
