@@ -5,7 +5,7 @@ import { command, currentLab, expect, live, lostInPrint, openCluster, signIn, te
 test('a cluster in trouble is printed with all its reasons', async ({ page }) => {
   test.setTimeout(360_000);
   await openCluster(page);
-  for (const below of ['', '/events', '/findings', '/registry', '/timeline', '/recovery', '/nodes/127.0.0.1']) {
+  for (const below of ['', '/events', '/events?before=3', '/findings', '/registry', '/timeline', '/recovery', '/nodes/127.0.0.1']) {
     await page.goto(`/clusters/lab${below}`);
     await live(page);
     expect(await lostInPrint(page), below).toEqual([]);
