@@ -31,7 +31,7 @@ export const start = async (url) => {
   addEventListener('popstate', module.urlChanged);
   addEventListener('click', ({ target }) => 'reconnect' in target.dataset && module.retryNow());
   addEventListener('online', module.retryNow);
-  // It reaches the window.
+  // Dispatched on the document, and bubbles to the window.
   addEventListener('visibilitychange', () => {
     if (document.hidden) return;
     globalThis.page.requestUpdate();

@@ -34,7 +34,7 @@ struct TopicState {
     known: bool,
 }
 
-/// What a message says by itself.
+/// The meaning of a single message.
 #[derive(Debug, PartialEq)]
 pub(super) enum Arrival {
     /// The connection is open. `None` from a server that does not speak [`VERSION`].

@@ -180,7 +180,7 @@ impl LiveChannel {
                 self.live.notice.set(Some(outdated_notice()));
             }
             Some(Arrival::Error(detail)) => self.live.notice.set(Some(detail)),
-            // Actions change seldom: they do not show that monitoring goes on.
+            // A change of actions does not show that monitoring continues.
             Some(Arrival::Document(topic)) if topic != "actions" => self.record_arrival(),
             _ => {}
         }
