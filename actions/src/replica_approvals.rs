@@ -189,7 +189,7 @@ impl ReplicaApprovals {
         settings: &ActionSettings,
         shutdown: CancellationToken,
     ) {
-        let mut publication: Option<Publication> = None;
+        let mut publication: Option<ApprovalPublication> = None;
         let publishing = async {
             let mut labels = settings.labels.subscribe();
             loop {
@@ -214,7 +214,7 @@ impl ReplicaApprovals {
 
     async fn publish(
         &self,
-        publication: &mut Option<Publication>,
+        publication: &mut Option<ApprovalPublication>,
         registry: &Registry,
         keys: &ActionKeys,
         settings: &ActionSettings,
@@ -224,7 +224,7 @@ impl ReplicaApprovals {
             .filter(|publication| publication.lease.lost_reason().is_none());
         let current = match live {
             Some(live) => live,
-            None => Publication::begin(registry, keys).await?,
+            None => ApprovalPublication::begin(registry, keys).await?,
         };
         publication
             .insert(current)
@@ -235,12 +235,12 @@ impl ReplicaApprovals {
 }
 
 /// The published settings of this replica.
-struct Publication {
+struct ApprovalPublication {
     lease: Lease,
     key: String,
 }
 
-impl Publication {
+impl ApprovalPublication {
     async fn begin(registry: &Registry, keys: &ActionKeys) -> Result<Self, ActionError> {
         let lease = registry.grant(PUBLICATION_TTL).await?;
         // The lease ID makes the key unique to this process.

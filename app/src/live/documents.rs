@@ -36,7 +36,7 @@ struct TopicState {
 
 /// The meaning of a single message.
 #[derive(Debug, PartialEq)]
-pub(super) enum Arrival {
+pub(super) enum LiveArrival {
     /// The connection is open. `None` from a server that does not speak [`VERSION`].
     Hello(Option<Timestamp>),
     /// The document of a topic with this name has changed.
@@ -49,7 +49,7 @@ pub(super) enum Arrival {
 
 /// What the document of a topic says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Content {
+pub(super) enum DocumentContent {
     /// Selected clusters, or those that are not healthy.
     Overview(OverviewWindow),
     Cluster(Box<ClusterView>),
@@ -65,22 +65,22 @@ pub(super) struct TopicContent {
     pub(super) topic: String,
     /// Whether it is the first one of the topic on this connection.
     pub(super) is_first: bool,
-    pub(super) content: Content,
+    pub(super) content: DocumentContent,
 }
 
 impl LiveDocuments {
     /// Takes in a message. `None` if it says nothing: an unknown one, or a patch that does not fit, whose topic the server
     /// sends again when it is asked.
-    pub(super) fn accept(&mut self, text: &str) -> Option<Arrival> {
+    pub(super) fn accept(&mut self, text: &str) -> Option<LiveArrival> {
         let Ok(mut frame) = json::from_str::<Object>(text) else {
-            return Some(Arrival::Unreadable);
+            return Some(LiveArrival::Unreadable);
         };
         match Row(&frame).text("type")?.as_str() {
             "hello" => {
                 self.topics.clear();
-                Some(Arrival::Hello(hello(Row(&frame))))
+                Some(LiveArrival::Hello(hello(Row(&frame))))
             }
-            "error" => Row(&frame).text("detail").map(Arrival::Error),
+            "error" => Row(&frame).text("detail").map(LiveArrival::Error),
             kind @ ("full" | "patch") => {
                 let is_full = kind == "full";
                 self.publish(&mut frame, is_full)
@@ -97,11 +97,11 @@ impl LiveDocuments {
         Some(TopicContent {
             topic: state.topic.clone(),
             is_first: !std::mem::replace(&mut state.known, true),
-            content: read_document(Row(&state.document)).unwrap_or(Content::Unreadable),
+            content: read_document(Row(&state.document)).unwrap_or(DocumentContent::Unreadable),
         })
     }
 
-    fn publish(&mut self, frame: &mut Object, is_full: bool) -> Option<Arrival> {
+    fn publish(&mut self, frame: &mut Object, is_full: bool) -> Option<LiveArrival> {
         let (topic, revision) = (Row(frame).text("topic")?, Row(frame).whole("revision")?);
         let base = Row(frame).whole("base");
         let Some(Value::Object(rows)) = frame.remove("rows") else {
@@ -130,7 +130,7 @@ impl LiveDocuments {
             return None;
         }
         (state.revision, state.changed) = (revision, true);
-        Some(Arrival::Document(topic))
+        Some(LiveArrival::Document(topic))
     }
 }
 
@@ -163,14 +163,14 @@ fn patch(target: &mut Object, changes: Object) {
     }
 }
 
-fn read_document(document: Row<'_>) -> Option<Content> {
+fn read_document(document: Row<'_>) -> Option<DocumentContent> {
     if document.has("nodes") {
-        return cluster_view(document).map(|view| Content::Cluster(Box::new(view)));
+        return cluster_view(document).map(|view| DocumentContent::Cluster(Box::new(view)));
     }
     if document.has("actions") {
         let actions = document.rows("actions")?.into_iter();
         let pending = actions.filter(|(_, row)| row.text("state").as_deref() == Some("pending"));
-        return Some(Content::Pending(pending.count()));
+        return Some(DocumentContent::Pending(pending.count()));
     }
     let clusters = document.rows("clusters")?.into_iter();
     let clusters = clusters
@@ -184,7 +184,7 @@ fn read_document(document: Row<'_>) -> Option<Content> {
     let matched = document
         .whole("matched")
         .and_then(|count| usize::try_from(count).ok());
-    Some(Content::Overview(OverviewWindow {
+    Some(DocumentContent::Overview(OverviewWindow {
         matched: matched.unwrap_or(clusters.len()),
         clusters,
         verdicts: verdicts.collect(),

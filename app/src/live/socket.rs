@@ -12,7 +12,7 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
 
-use super::documents::{Arrival, Content, LiveDocuments, TopicContent};
+use super::documents::{DocumentContent, LiveArrival, LiveDocuments, TopicContent};
 use super::{ConnectionState, LiveState};
 use crate::browser;
 
@@ -172,16 +172,16 @@ impl LiveChannel {
     /// What arrives is shown by the next update, together with what arrives until then.
     fn on_message(&mut self, text: &str) {
         match self.documents.accept(text) {
-            Some(Arrival::Hello(Some(time))) => {
+            Some(LiveArrival::Hello(Some(time))) => {
                 self.clock_offset = time.unix_millis() - browser::now_millis();
                 self.live.notice.set(None);
             }
-            Some(Arrival::Hello(None) | Arrival::Unreadable) => {
+            Some(LiveArrival::Hello(None) | LiveArrival::Unreadable) => {
                 self.live.notice.set(Some(outdated_notice()));
             }
-            Some(Arrival::Error(detail)) => self.live.notice.set(Some(detail)),
+            Some(LiveArrival::Error(detail)) => self.live.notice.set(Some(detail)),
             // A change of actions does not show that monitoring continues.
-            Some(Arrival::Document(topic)) if topic != "actions" => self.record_arrival(),
+            Some(LiveArrival::Document(topic)) if topic != "actions" => self.record_arrival(),
             _ => {}
         }
         browser::request_update();
@@ -207,18 +207,18 @@ impl LiveChannel {
         if !self.topics.contains(&topic) {
             return;
         }
-        let calm = matches!(&content, Content::Cluster(view) if view.verdict.state <= VerdictState::Degraded);
+        let calm = matches!(&content, DocumentContent::Cluster(view) if view.verdict.state <= VerdictState::Degraded);
         match content {
-            Content::Overview(window) => {
+            DocumentContent::Overview(window) => {
                 let shown = match topic.as_str() {
                     "head" => self.live.head,
                     _ => self.live.overview,
                 };
                 shown.set(Some(Arc::new(window)));
             }
-            Content::Cluster(view) => self.live.cluster.set(Some(Arc::from(view))),
-            Content::Pending(count) => self.live.pending_actions.set(count),
-            Content::Unreadable => self.live.notice.set(Some(outdated_notice())),
+            DocumentContent::Cluster(view) => self.live.cluster.set(Some(Arc::from(view))),
+            DocumentContent::Pending(count) => self.live.pending_actions.set(count),
+            DocumentContent::Unreadable => self.live.notice.set(Some(outdated_notice())),
         }
         browser::topic_changed(&topic, is_first, calm);
     }

@@ -26,9 +26,12 @@ fn patch_frame(topic: &str, revision: u64, base: u64, rows: JsonValue) -> String
 }
 
 /// The document after the message `text` about a topic.
-fn content(documents: &mut LiveDocuments, text: &str) -> Content {
+fn content(documents: &mut LiveDocuments, text: &str) -> DocumentContent {
     let arrival = documents.accept(text);
-    assert!(matches!(arrival, Some(Arrival::Document(_))), "{arrival:?}");
+    assert!(
+        matches!(arrival, Some(LiveArrival::Document(_))),
+        "{arrival:?}"
+    );
     let changed = documents.next_change().unwrap();
     assert_eq!(documents.next_change(), None);
     changed.content
@@ -80,7 +83,7 @@ fn a_view_is_read_as_it_is_published() {
     for view in views() {
         let text = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
         let read = content(&mut LiveDocuments::default(), &text);
-        assert_eq!(read, Content::Cluster(Box::new(shown(view))));
+        assert_eq!(read, DocumentContent::Cluster(Box::new(shown(view))));
     }
 }
 
@@ -96,7 +99,7 @@ fn patches_lead_from_each_view_to_the_next() {
         let patch = next.change_since(&base).patch;
         let frame = patch_frame("cluster/lab", revision, revision - 1, patch);
         let read = content(&mut documents, &frame);
-        assert_eq!(read, Content::Cluster(Box::new(shown(view))));
+        assert_eq!(read, DocumentContent::Cluster(Box::new(shown(view))));
         base = next;
     }
 }
@@ -106,7 +109,7 @@ fn sequence_numbers_of_nineteen_digits_are_exact() {
     let largest = i64::MAX.unsigned_abs();
     let view = fixtures::healthy("lab", largest);
     let text = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
-    let Content::Cluster(read) = content(&mut LiveDocuments::default(), &text) else {
+    let DocumentContent::Cluster(read) = content(&mut LiveDocuments::default(), &text) else {
         panic!("no view in {text}");
     };
     assert_eq!(read.nodes[0].position.as_ref().unwrap().seqno, largest);
@@ -132,14 +135,14 @@ fn the_overview_and_its_head_are_read() {
     let document = OverviewQuery::default().document(&rows, &overview.notices);
     let text = full("overview", 1, &document);
     let read = content(&mut LiveDocuments::default(), &text);
-    assert_eq!(read, Content::Overview(expected));
+    assert_eq!(read, DocumentContent::Overview(expected));
 
     let torn = Overview {
         clusters: vec![fixtures::split_brain("lab", 90_000).summary()],
         notices: Vec::new(),
     };
     let text = full("head", 1, &head_document(&torn));
-    let Content::Overview(head) = content(&mut LiveDocuments::default(), &text) else {
+    let DocumentContent::Overview(head) = content(&mut LiveDocuments::default(), &text) else {
         panic!("no overview in {text}");
     };
     assert_eq!(head.clusters[0].name.as_str(), "lab");
@@ -156,7 +159,7 @@ fn pending_actions_are_counted() {
         &mut LiveDocuments::default(),
         &full("actions", 1, &document),
     );
-    assert_eq!(read, Content::Pending(2));
+    assert_eq!(read, DocumentContent::Pending(2));
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn changes_that_arrive_before_they_are_read_are_read_once() {
         let next = TopicDocument::of_cluster(view);
         let patch = next.change_since(&base).patch;
         let frame = patch_frame("cluster/lab", revision, revision - 1, patch);
-        let arrival = Some(Arrival::Document("cluster/lab".to_owned()));
+        let arrival = Some(LiveArrival::Document("cluster/lab".to_owned()));
         assert_eq!(documents.accept(&frame), arrival);
         base = next;
     }
@@ -182,7 +185,7 @@ fn changes_that_arrive_before_they_are_read_are_read_once() {
         Some(TopicContent {
             topic: "cluster/lab".to_owned(),
             is_first: true,
-            content: Content::Cluster(Box::new(shown(last))),
+            content: DocumentContent::Cluster(Box::new(shown(last))),
         })
     );
     assert_eq!(changes.next().unwrap().topic, "actions");
@@ -214,20 +217,20 @@ fn hello_has_the_clock_of_a_server_of_this_version() {
         LiveDocuments::default().accept(&text)
     };
     let now = fixtures::fixed_now();
-    assert_eq!(hello("[1,2]"), Some(Arrival::Hello(Some(now))));
-    assert_eq!(hello("[1]"), Some(Arrival::Hello(None)));
+    assert_eq!(hello("[1,2]"), Some(LiveArrival::Hello(Some(now))));
+    assert_eq!(hello("[1]"), Some(LiveArrival::Hello(None)));
 }
 
 #[test]
 fn what_cannot_be_read_is_said_and_what_is_new_is_ignored() {
     let mut documents = LiveDocuments::default();
-    assert_eq!(documents.accept("{"), Some(Arrival::Unreadable));
+    assert_eq!(documents.accept("{"), Some(LiveArrival::Unreadable));
     let later = r#"{"type":"later","what":{"id":1}}"#;
     assert_eq!(documents.accept(later), None);
     let later =
         r#"{"type":"full","topic":"cluster/lab","revision":1,"rows":{"nodes":{},"order":[]}}"#;
-    assert_eq!(content(&mut documents, later), Content::Unreadable);
+    assert_eq!(content(&mut documents, later), DocumentContent::Unreadable);
     let error = r#"{"type":"error","code":"c","detail":"d"}"#;
-    let arrival = Some(Arrival::Error("d".to_owned()));
+    let arrival = Some(LiveArrival::Error("d".to_owned()));
     assert_eq!(documents.accept(error), arrival);
 }
