@@ -54,10 +54,15 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
 
     // What an operator does; the console must follow.
     lab.lab.node(1).bootstrap().await?;
-    live.wait_for("a Primary component of one", PATIENCE, |view| {
-        views::has_verdict(view, VerdictState::Degraded)
-            && views::state(view, &survivor) == Some(NodeState::Synced)
-    })
+    live.wait_for(
+        "a Primary component of one, and the alarm",
+        PATIENCE,
+        |view| {
+            views::has_verdict(view, VerdictState::Degraded)
+                && views::state(view, &survivor) == Some(NodeState::Synced)
+                && views::has_reason(view, ReasonCode::HistoryAlarm)
+        },
+    )
     .await?;
     Ok(())
 }
@@ -263,10 +268,15 @@ async fn i42_a_survivor_held_by_a_lock_is_not_primary() -> Result<()> {
     .await?;
     session.disconnect().await?;
     lab.lab.node(1).bootstrap().await?;
-    live.wait_for("a Primary component of one", PATIENCE, |view| {
-        views::has_verdict(view, VerdictState::Degraded)
-            && views::state(view, &survivor) == Some(NodeState::Synced)
-    })
+    live.wait_for(
+        "a Primary component of one, and the alarm",
+        PATIENCE,
+        |view| {
+            views::has_verdict(view, VerdictState::Degraded)
+                && views::state(view, &survivor) == Some(NodeState::Synced)
+                && views::has_reason(view, ReasonCode::HistoryAlarm)
+        },
+    )
     .await?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use galera::publish::api::LiveMessage;
 use galera::record::audit::AuditEvent;
 use galera::recover::action::ActionState;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
-use galera::view::{NodeState, VerdictState};
+use galera::view::{NodeState, ReasonCode, VerdictState};
 
 use crate::shared;
 use crate::views::{self, PATIENCE};
@@ -176,7 +176,12 @@ async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()
         team.act(&team.approver, &action, "approve"),
         others.act(&others.approver, &action, "approve"),
     );
-    others.wait_for_superseded(&action).await
+    others.wait_for_superseded(&action).await?;
+    live.wait_for("the alarm of the bootstrap", PATIENCE, |view| {
+        views::has_reason(view, ReasonCode::HistoryAlarm)
+    })
+    .await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,65 @@ fn i46_the_next_view_without_the_former_quorum_is_a_bootstrap() {
     assert_eq!(replica.answers(&bootstrapped, 29.0, 60.0), None, "once");
 }
 
+/// Containers start again at once: neither views that follow soon nor the end of the process hide the bootstrap.
+#[test]
+fn i46_a_bootstrap_is_reported_whatever_follows() {
+    let alone = || server(&[N1], "18", "1");
+    let joined = || server(&MEMBERS[..2], "19", "2");
+    let founded = || {
+        server(&MEMBERS[..2], "2", "2")
+            .history("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+            .with_row("wsrep_gcomm_uuid", "11111111-0c2f-11ef-a1b2-c3d4e5f60718")
+    };
+    let cases: [(&str, Option<FakeServer>, bool); 4] = [
+        ("the others joined", Some(joined()), true),
+        ("the cluster was founded again", Some(founded()), true),
+        (
+            "it lost its quorum again",
+            Some(without_quorum("70")),
+            false,
+        ),
+        ("it stopped", None, false),
+    ];
+    for (name, later, joined) in cases {
+        let mut replica = ConsoleReplica::new().others_are_stopped();
+        replica.answers(&without_quorum("66"), 12.0, 20.0);
+        assert_eq!(replica.answers(&alone(), 21.0, 24.0), None, "{name}");
+        if joined {
+            let answer = later.clone().unwrap();
+            replica.fixture = replica
+                .fixture
+                .answers_between(MEMBERS[1], answer, 25.0, 28.0);
+        }
+        let proven = match later {
+            Some(server) => replica.answers(&server, 25.0, 28.0),
+            None => {
+                replica.fixture = replica.fixture.at(28.0).fails(N1, 28.0, refused());
+                replica.observe()
+            }
+        };
+        let proven = proven.unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((proven.seqno, proven.members.len()), (66, 1), "{name}");
+        assert!(proven.is_recordable(), "{name}: {proven:?}");
+    }
+}
+
+/// The bootstrap of a minority that ended must not hold back the majority that has its quorum again.
+#[test]
+fn i46_former_members_that_serve_without_the_bootstrapped_one_are_unseen() {
+    let mut replica = ConsoleReplica::new().others_are_stopped();
+    replica.answers(&without_quorum("66"), 12.0, 20.0);
+    assert_eq!(replica.answers(&server(&[N1], "18", "1"), 21.0, 24.0), None);
+    replica.fixture = replica.fixture.at(28.0).fails(N1, 28.0, refused());
+    for node in &MEMBERS[1..] {
+        let serving = server(&MEMBERS[1..], "18", "2");
+        replica.fixture = replica.fixture.answers_between(node, serving, 25.0, 28.0);
+    }
+    let proven = replica.observe().unwrap();
+    assert!(!proven.is_recordable());
+    assert_eq!(proven.unseen.len(), 2, "{proven:?}");
+}
+
 #[test]
 fn i46_the_fork_that_the_members_continued_is_the_parent() {
     let mut replica = ConsoleReplica::new().others_are_stopped();

@@ -15,12 +15,13 @@ use crate::id::NodeId;
 use crate::judge::cluster::{FoldSettings, only_primary};
 use crate::judge::known_positions::{KnownPositions, LastPrimaryView};
 use crate::observe::fork;
-use crate::observe::observation::{Evidence, SqlObservation};
+use crate::observe::observation::Evidence;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, ClusterView};
 
-/// How long after its view began a bootstrap is reported: by then a console that ordered it has recorded it.
+/// How long after its view began a bootstrap is reported, whatever became of its members since: by then a console that
+/// ordered it has recorded it.
 const REPORTED_AFTER: Duration = Duration::from_secs(6);
 
 /// A bootstrap that the nodes prove.
@@ -68,24 +69,30 @@ struct QuorumLoss {
     last: LastPrimaryView,
     /// Its position since: without quorum none is committed.
     seqno: u64,
-    /// The component of its next view, if that was one of a bootstrap.
-    bootstrapped: Option<BootstrappedComponent>,
 }
 
-/// The component that a bootstrap made, before other nodes joined it.
+/// A proven bootstrap that is not reported yet.
 #[derive(Clone, Debug)]
-struct BootstrappedComponent {
+struct UnreportedBootstrap {
+    /// With all absent members among the unseen ones.
+    seen: ObservedBootstrap,
+    /// The known members of the new component.
     members: BTreeSet<NodeId>,
-    /// `wsrep_cluster_size`.
-    size: Option<u64>,
+    /// The configuration number of its view.
+    conf_id: Option<u64>,
+    /// When it is reported.
+    due: Timestamp,
 }
 
-/// The nodes of one cluster that lost their quorum, as one replica saw it.
+/// The nodes of one cluster that lost their quorum, as one replica saw it, and the bootstraps that followed.
 #[derive(Clone, Debug, Default)]
-pub struct QuorumLosses(BTreeMap<NodeId, QuorumLoss>);
+pub struct QuorumLosses {
+    losses: BTreeMap<NodeId, QuorumLoss>,
+    unreported: Vec<UnreportedBootstrap>,
+}
 
 impl QuorumLosses {
-    /// Compares the answers in `evidence` with those before. Returns a bootstrap once it is proven.
+    /// Compares the answers in `evidence` with those before. Returns each bootstrap once, when it is due.
     pub fn observe(
         &mut self,
         known: &KnownPositions,
@@ -94,7 +101,6 @@ impl QuorumLosses {
         now: Timestamp,
         settings: &FoldSettings,
     ) -> Option<ObservedBootstrap> {
-        let mut proven = None;
         for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
             let Some((at, status)) = probe
@@ -109,23 +115,32 @@ impl QuorumLosses {
                     self.lose(&id, status, known.primary.get(&id));
                 }
                 Some(ClusterStatus::Primary) => {
-                    let lasts = probe.view_since.map(|since| since.age(*at));
-                    if let Some((loss, made)) = self.regain(&id, status, lasts, view, settings) {
-                        let seqno = self.highest_of(&made.members).max(loss.seqno);
-                        proven = Some(loss.bootstrap(&made, seqno, evidence, now, settings));
-                        // The other members prove the same.
-                        self.0.retain(|id, _| !made.members.contains(id));
+                    let since = probe.view_since.unwrap_or(*at);
+                    if since.age(*at) >= settings.settle_time && !status.contradicts_its_group() {
+                        self.regain(&id, status, since, view, evidence, settings);
                     }
                 }
                 _ => {}
             }
         }
-        proven
+        let due = |bootstrap: &UnreportedBootstrap| bootstrap.due <= now;
+        let first = self.unreported.iter().position(due)?;
+        let UnreportedBootstrap {
+            mut seen, members, ..
+        } = self.unreported.remove(first);
+        // Absent members that joined in the meantime serve nowhere else.
+        let joined = only_primary(view)
+            .filter(|component| component.members.iter().any(|id| members.contains(id)));
+        seen.unseen.retain(|id| {
+            !is_without_primary(id, evidence, now, settings)
+                && !joined.is_some_and(|component| component.members.contains(id))
+        });
+        Some(seen)
     }
 
     /// The highest position of the nodes among `members` that lost their quorum.
     fn highest_of(&self, members: &BTreeSet<NodeId>) -> u64 {
-        let of_members = self.0.iter().filter(|(id, _)| members.contains(*id));
+        let of_members = self.losses.iter().filter(|(id, _)| members.contains(*id));
         of_members.map(|(_, loss)| loss.seqno).max().unwrap_or(0)
     }
 
@@ -133,14 +148,13 @@ impl QuorumLosses {
         let (Some(process), Some(seqno)) = (status.gcomm_uuid, status.last_committed) else {
             return;
         };
-        if let Some(known) = self.0.get_mut(id)
+        if let Some(known) = self.losses.get_mut(id)
             && known.process == process
-            && known.bootstrapped.is_none()
         {
             known.seqno = seqno;
             return;
         }
-        self.0.remove(id);
+        self.losses.remove(id);
         let of_history = last.filter(|last| {
             Some(last.position.uuid) == status.cluster_state_uuid && last.position.seqno <= seqno
         });
@@ -149,39 +163,46 @@ impl QuorumLosses {
                 process,
                 last: last.clone(),
                 seqno,
-                bootstrapped: None,
             };
-            self.0.insert(id.clone(), loss);
+            self.losses.insert(id.clone(), loss);
         }
     }
 
-    /// The loss of a node that is Primary in a view which has lasted long enough to be reported; it is then forgotten.
+    /// Forgets the loss of a node that is Primary in a view which began at `since` and has lasted. It was a bootstrap if
+    /// that view proves it.
     fn regain(
         &mut self,
         id: &NodeId,
         status: &WsrepStatus,
-        lasts: Option<Duration>,
+        since: Timestamp,
         view: &ClusterView,
+        evidence: &Evidence,
         settings: &FoldSettings,
-    ) -> Option<(QuorumLoss, BootstrappedComponent)> {
-        let loss = self.0.get_mut(id)?;
-        let lasts = lasts.unwrap_or_default();
-        if lasts < settings.settle_time || status.contradicts_its_group() {
-            return None;
+    ) {
+        let Some(loss) = self.losses.remove(id) else {
+            return;
+        };
+        // With a second component that is Primary, the verdict says more.
+        let Some(made) = only_primary(view).filter(|_| loss.is_followed_by(status)) else {
+            return;
+        };
+        let members: BTreeSet<NodeId> = made.members.iter().cloned().collect();
+        let seqno = self.highest_of(&members).max(loss.seqno);
+        let seen = loss.bootstrap(&members, made.size, seqno, evidence, settings);
+        // The other members prove the same.
+        self.losses.retain(|id, _| !members.contains(id));
+        let of_view = |known: &UnreportedBootstrap| {
+            (known.seen.history, known.conf_id) == (seen.history, status.conf_id)
+        };
+        if self.unreported.iter().any(of_view) {
+            return;
         }
-        if loss.bootstrapped.is_none() && loss.is_followed_by(status) {
-            // With a second component that is Primary, the verdict says more.
-            loss.bootstrapped = only_primary(view).map(|component| BootstrappedComponent {
-                members: component.members.iter().cloned().collect(),
-                size: component.size,
-            });
-        }
-        if loss.bootstrapped.is_some() && lasts < REPORTED_AFTER {
-            return None;
-        }
-        let mut loss = self.0.remove(id)?;
-        let made = loss.bootstrapped.take()?;
-        Some((loss, made))
+        self.unreported.push(UnreportedBootstrap {
+            seen,
+            members,
+            conf_id: status.conf_id,
+            due: since.plus(REPORTED_AFTER),
+        });
     }
 }
 
@@ -202,53 +223,51 @@ impl QuorumLoss {
             && !ignored
     }
 
+    /// The bootstrap that made a component of `size` with the known `members`, which continued from `seqno`.
     fn bootstrap(
         &self,
-        made: &BootstrappedComponent,
+        members: &BTreeSet<NodeId>,
+        size: Option<u64>,
         seqno: u64,
         evidence: &Evidence,
-        now: Timestamp,
         settings: &FoldSettings,
     ) -> ObservedBootstrap {
         let port = settings.default_port;
         let count = |members: &BTreeSet<NodeId>| u64::try_from(members.len()).ok();
-        let may_serve = |id: &&NodeId| {
-            let mut probes = evidence.probes.iter();
-            let probe = probes.find(|(probed, _)| (*probed).clone().normalized(port) == **id);
-            !probe.is_some_and(|(_, probe)| is_without_primary(probe, now, settings))
-        };
-        let absent = self.last.members.difference(&made.members);
-        let members: BTreeSet<NodeId> = made
-            .members
-            .iter()
-            .map(|id| fork::member_id(id, port))
-            .collect();
+        let registered: BTreeSet<NodeId> =
+            members.iter().map(|id| fork::member_id(id, port)).collect();
         let epochs = evidence.registrations.iter().filter_map(|(id, seen)| {
             let epoch = seen.fields.get("fork_epoch")?;
-            let own = members.contains(&fork::member_id(id, port));
+            let own = registered.contains(&fork::member_id(id, port));
             own.then(|| fork::parse_epoch(epoch))
         });
         ObservedBootstrap {
             history: self.last.position.uuid,
             seqno,
             parent: epochs.max().unwrap_or(0),
-            unseen: absent.filter(may_serve).cloned().collect(),
-            complete: count(&made.members) == made.size
-                && count(&self.last.members) == self.last.size,
-            members,
+            unseen: self.last.members.difference(members).cloned().collect(),
+            complete: count(members) == size && count(&self.last.members) == self.last.size,
+            members: registered,
         }
     }
 }
 
-/// Whether a node is proven to be in no Primary component: its port is closed, or it answers so.
-fn is_without_primary(probe: &SqlObservation, now: Timestamp, settings: &FoldSettings) -> bool {
-    match (&probe.error, &probe.status) {
-        (Some((_, error)), _) => error.kind.proves_stopped(),
-        (None, Some((at, status))) => {
+/// Whether `node` is proven to be in no Primary component: its port is closed, or it answers so.
+fn is_without_primary(
+    node: &NodeId,
+    evidence: &Evidence,
+    now: Timestamp,
+    settings: &FoldSettings,
+) -> bool {
+    let mut probes = evidence.probes.iter();
+    let probe = probes.find(|(id, _)| (*id).clone().normalized(settings.default_port) == *node);
+    match probe.map(|(_, probe)| (&probe.error, &probe.status)) {
+        Some((Some((_, error)), _)) => error.kind.proves_stopped(),
+        Some((None, Some((at, status)))) => {
             at.age(now) <= settings.stale_after
                 && status.cluster_status == Some(ClusterStatus::NonPrimary)
                 && !status.frozen
         }
-        (None, None) => false,
+        _ => false,
     }
 }
