@@ -2,23 +2,29 @@
 //!
 //! Each replica publishes its settings in etcd under a lease, and reads those of the others before a request, an approval
 //! and an execution. Otherwise an action could be requested, approved and executed on the one replica with laxer settings.
+//! The time of each publication tells how far the clocks of replicas differ.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use console_core::clock::now;
 use console_core::keyspace::ActionKeys;
 use galera::access::{ClusterLabels, LabelRule};
 use galera::recover::action::{ActionLimits, ClusterApprovals, least_approvals};
 use galera::recover::plan::ActionKind;
-use galera::{ClusterName, ReplicaId};
-use registry::{Lease, Registry, RegistryEntry};
+use galera::{ClusterName, ReplicaId, Timestamp};
+use registry::{Lease, LeaseId, Registry, RegistryEntry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::store::encode;
 use super::{ActionError, ActionSettings};
+
+mod clocks;
+
+use clocks::ReplicaClocks;
 
 /// Time to live of a publication: what a replica that died requires counts for so long.
 const PUBLICATION_TTL: Duration = Duration::from_secs(30);
@@ -29,6 +35,8 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PublishedApprovals {
     replica: ReplicaId,
+    /// When it was written, by the clock of that replica.
+    at: Timestamp,
     /// Of kinds that are not listed.
     default: u32,
     /// By the name of the kind: newer replicas may know more kinds.
@@ -44,6 +52,7 @@ impl PublishedApprovals {
         let labels = settings.labels.get();
         Self {
             replica: settings.replica.clone(),
+            at: now(),
             default: settings.limits.approvals_needed,
             kinds: kinds
                 .map(|(kind, count)| (kind.as_str().to_owned(), *count))
@@ -57,6 +66,7 @@ impl PublishedApprovals {
     fn requires_as(&self, other: &Self) -> bool {
         let rules = |approvals: &Self| Self {
             replica: self.replica.clone(),
+            at: self.at,
             ..approvals.clone()
         };
         rules(self) == rules(other)
@@ -112,14 +122,16 @@ impl RequiredApprovals {
 /// What the settings of the other replicas required when they were read last.
 pub(super) struct ReplicaApprovals {
     others: Mutex<Arc<[RequiredApprovals]>>,
-    notice: watch::Sender<Option<String>>,
+    clocks: Mutex<ReplicaClocks>,
+    notices: watch::Sender<Vec<String>>,
 }
 
 impl Default for ReplicaApprovals {
     fn default() -> Self {
         Self {
             others: Mutex::new(Arc::new([])),
-            notice: watch::Sender::new(None),
+            clocks: Mutex::default(),
+            notices: watch::Sender::default(),
         }
     }
 }
@@ -135,18 +147,42 @@ impl ReplicaApprovals {
         keys: &ActionKeys,
         settings: &ActionSettings,
     ) -> Result<(), ActionError> {
+        let before = now();
         let listing = registry.list(keys.approvals_prefix()).await?;
-        let others: Vec<RequiredApprovals> = listing.entries.iter().filter_map(read).collect();
+        let after = now();
+        let (live, orphaned): (Vec<_>, Vec<_>) = listing
+            .entries
+            .iter()
+            .partition(|entry| is_under_its_lease(keys, entry));
+        let read_all = live.iter().map(|entry| (*entry, read(entry)));
+        let (others, unread): (Vec<_>, Vec<_>) =
+            read_all.partition(|(_, required)| required.is_some());
+        let publications = others.iter().filter_map(|(entry, required)| {
+            let published = &required.as_ref()?.published;
+            Some((entry.key.clone(), published.replica.clone(), published.at))
+        });
+        let publications = publications.collect();
+        let others: Arc<[RequiredApprovals]> = others
+            .into_iter()
+            .filter_map(|(_, required)| required)
+            .collect();
         let own = PublishedApprovals::of(settings);
-        self.notice.send_if_modified(|shown| {
-            let notice = difference_notice(&own, &others);
-            let changed = *shown != notice;
-            *shown = notice;
+        let mut notices: Vec<String> = difference_notice(&own, &others).into_iter().collect();
+        notices.extend(orphaned.iter().map(|entry| orphan_notice(entry)));
+        {
+            let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+            clocks.compare(publications, before, after);
+            notices.extend(clocks.notices(&own.replica));
+        }
+        self.notices.send_if_modified(|shown| {
+            let changed = *shown != notices;
+            *shown = notices;
             changed
         });
-        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = others.into();
-        let unread = listing.entries.iter().find(|entry| read(entry).is_none());
-        unread.map_or(Ok(()), |entry| Err(unreadable(entry)))
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
+        unread
+            .first()
+            .map_or(Ok(()), |(entry, _)| Err(unreadable(entry)))
     }
 
     /// `limits`, raised to what any other replica required when they were read last.
@@ -176,9 +212,9 @@ impl ReplicaApprovals {
         Arc::clone(&others.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What to show of replicas whose settings differ, and its changes.
-    pub(super) fn notice(&self) -> watch::Receiver<Option<String>> {
-        self.notice.subscribe()
+    /// What to show of replicas whose settings or clocks differ, and its changes.
+    pub(super) fn notices(&self) -> watch::Receiver<Vec<String>> {
+        self.notices.subscribe()
     }
 
     /// Publishes the settings of this replica, again after each change of labels, until `shutdown`.
@@ -244,25 +280,38 @@ impl ApprovalPublication {
     async fn begin(registry: &Registry, keys: &ActionKeys) -> Result<Self, ActionError> {
         let lease = registry.grant(PUBLICATION_TTL).await?;
         // The lease ID makes the key unique to this process.
-        let key = format!("{}{:x}", keys.approvals_prefix(), lease.id());
+        let key = publication_key(keys, lease.id());
         Ok(Self { lease, key })
     }
 
-    /// Writes the settings unless they are stored.
+    /// Writes the settings with the current time.
     async fn write(
         &self,
         registry: &Registry,
         settings: &ActionSettings,
     ) -> Result<(), ActionError> {
         let value = encode(&PublishedApprovals::of(settings))?;
-        let stored = registry.get(self.key.as_str()).await?;
-        if stored.is_none_or(|stored| stored.value != value) {
-            registry
-                .put(self.key.as_str(), value, Some(self.lease.id()))
-                .await?;
-        }
+        registry
+            .put(self.key.as_str(), value, Some(self.lease.id()))
+            .await?;
         Ok(())
     }
+}
+
+fn publication_key(keys: &ActionKeys, lease: LeaseId) -> String {
+    format!("{}{lease:x}", keys.approvals_prefix())
+}
+
+/// Whether `entry` ends with the replica that wrote it. One that was put back later, as from a backup, does not.
+fn is_under_its_lease(keys: &ActionKeys, entry: &RegistryEntry) -> bool {
+    entry.lease != 0 && entry.key == publication_key(keys, entry.lease).as_bytes()
+}
+
+fn orphan_notice(entry: &RegistryEntry) -> String {
+    format!(
+        "{} in etcd is not of a running replica, as if it had been put back from a backup, and is ignored. Delete this key.",
+        String::from_utf8_lossy(&entry.key)
+    )
 }
 
 fn read(entry: &RegistryEntry) -> Option<RequiredApprovals> {

@@ -145,10 +145,10 @@ impl ActionService {
         self.context.cache.subscribe()
     }
 
-    /// What to show while replicas have different approval settings, and its changes.
+    /// What to show while approval settings or clocks of replicas differ, and its changes.
     #[must_use]
-    pub fn approvals_notice(&self) -> watch::Receiver<Option<String>> {
-        self.context.approvals.notice()
+    pub fn replica_notices(&self) -> watch::Receiver<Vec<String>> {
+        self.context.approvals.notices()
     }
 
     /// Open while actions may be carried out.

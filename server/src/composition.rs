@@ -265,7 +265,7 @@ impl Builder<'_> {
         let reporter = StorageReporter::new(&monitor, trail, &leadership, &self.replica);
         let (storage, registry) = (etcd_storage.clone(), self.registry.clone());
         self.spawn_until_shutdown(storage.follow(registry, reporter, actions.gate()));
-        self.announce_approvals(&actions, &monitor);
+        self.announce_replica_differences(&actions, &monitor);
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
@@ -352,14 +352,14 @@ impl Builder<'_> {
         });
     }
 
-    /// Every page shows that replicas have different approval settings.
-    fn announce_approvals(&self, actions: &ActionService, monitor: &Monitor) {
-        let (mut notice, monitor) = (actions.approvals_notice(), monitor.clone());
+    /// Every page shows that approval settings or clocks of replicas differ.
+    fn announce_replica_differences(&self, actions: &ActionService, monitor: &Monitor) {
+        let (mut notices, monitor) = (actions.replica_notices(), monitor.clone());
         self.spawn_until_shutdown(async move {
             loop {
-                let shown = notice.borrow_and_update().clone();
-                monitor.set_notices("replica approvals", shown.into_iter().collect());
-                if notice.changed().await.is_err() {
+                let shown = notices.borrow_and_update().clone();
+                monitor.set_notices("replica differences", shown);
+                if notices.changed().await.is_err() {
                     return;
                 }
             }

@@ -25,6 +25,7 @@ fn settings(replica: &str) -> ActionSettings {
 fn published(replica: &str) -> PublishedApprovals {
     PublishedApprovals {
         replica: ReplicaId::new(replica),
+        at: now(),
         default: 1,
         kinds: BTreeMap::new(),
         clusters: Vec::new(),
@@ -97,53 +98,136 @@ fn rules_of_another_version_are_not_read() {
     }
 }
 
-#[tokio::test]
-async fn unreadable_settings_refuse_and_name_the_key() {
-    let etcd = MemoryEtcd::new();
-    let registry = etcd.connect().registry();
-    let keys = ActionKeys::new("/s");
-    let settings = settings("b");
-    let approvals = ReplicaApprovals::default();
-    let key = format!("{}7", keys.approvals_prefix());
-    registry.put(key.as_str(), "{", None).await.unwrap();
-    let error = approvals
-        .refresh(&registry, &keys, &settings)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ActionError::OtherSettings(_)), "{error}");
-    assert!(error.to_string().contains(&key), "{error}");
-    let other = PublishedApprovals {
+/// A replica whose registry is `registry`, and what another one publishes there.
+struct TwoReplicas {
+    registry: Registry,
+    keys: ActionKeys,
+    settings: ActionSettings,
+    approvals: ReplicaApprovals,
+    lease: Lease,
+}
+
+impl TwoReplicas {
+    async fn start() -> Self {
+        let registry = MemoryEtcd::new().connect().registry();
+        let lease = registry.grant(PUBLICATION_TTL).await.unwrap();
+        Self {
+            registry,
+            keys: ActionKeys::new("/s"),
+            settings: settings("b"),
+            approvals: ReplicaApprovals::default(),
+            lease,
+        }
+    }
+
+    fn key(&self) -> String {
+        publication_key(&self.keys, self.lease.id())
+    }
+
+    async fn put(&self, value: impl Into<Vec<u8>>, lease: Option<LeaseId>) {
+        let put = self.registry.put(self.key(), value.into(), lease);
+        put.await.unwrap();
+    }
+
+    async fn publish(&self, published: &PublishedApprovals) {
+        self.put(encode(published).unwrap(), Some(self.lease.id()))
+            .await;
+    }
+
+    async fn refresh(&self) -> Result<(), ActionError> {
+        self.approvals
+            .refresh(&self.registry, &self.keys, &self.settings)
+            .await
+    }
+
+    fn needed(&self) -> u32 {
+        let cluster = "lab".parse().unwrap();
+        let limits = ActionLimits::default();
+        self.approvals
+            .raised(limits, KIND, &cluster)
+            .approvals_needed
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.approvals.notices().borrow().clone()
+    }
+}
+
+fn two_approvals() -> PublishedApprovals {
+    PublishedApprovals {
         default: 2,
         ..published("a")
-    };
-    registry
-        .put(key.as_str(), encode(&other).unwrap(), None)
-        .await
-        .unwrap();
-    approvals
-        .refresh(&registry, &keys, &settings)
-        .await
-        .unwrap();
-    let cluster = "lab".parse().unwrap();
-    let limits = approvals.raised(ActionLimits::default(), KIND, &cluster);
-    assert_eq!(limits.approvals_needed, 2);
-    assert_eq!(approvals.count(KIND, 1), 2);
-    let notice = approvals.notice().borrow().clone().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn unreadable_settings_refuse_and_name_the_key() {
+    let replicas = TwoReplicas::start().await;
+    replicas.put("{", Some(replicas.lease.id())).await;
+    let error = replicas.refresh().await.unwrap_err();
+    assert!(matches!(error, ActionError::OtherSettings(_)), "{error}");
+    assert!(error.to_string().contains(&replicas.key()), "{error}");
+
+    replicas.publish(&two_approvals()).await;
+    replicas.refresh().await.unwrap();
+    assert_eq!(replicas.needed(), 2);
+    assert_eq!(replicas.approvals.count(KIND, 1), 2);
+    let notices = replicas.notices();
     assert!(
-        notice.contains("settings of a differ from those of b"),
-        "{notice}"
+        notices[0].contains("settings of a differ from those of b"),
+        "{notices:?}"
     );
     let same = PublishedApprovals {
         replica: ReplicaId::new("a"),
-        ..PublishedApprovals::of(&settings)
+        ..PublishedApprovals::of(&replicas.settings)
     };
-    registry
-        .put(key.as_str(), encode(&same).unwrap(), None)
-        .await
-        .unwrap();
-    approvals
-        .refresh(&registry, &keys, &settings)
-        .await
-        .unwrap();
-    assert_eq!(*approvals.notice().borrow(), None);
+    replicas.publish(&same).await;
+    replicas.refresh().await.unwrap();
+    assert_eq!(replicas.notices(), [""; 0]);
+}
+
+/// A sealed publication of a former replica verifies for ever; only its lease proves that it runs.
+#[tokio::test]
+async fn a_publication_without_its_lease_does_not_count_and_is_named() {
+    let replicas = TwoReplicas::start().await;
+    let other = replicas.registry.grant(PUBLICATION_TTL).await.unwrap();
+    for lease in [None, Some(other.id())] {
+        for value in [encode(&two_approvals()).unwrap(), b"{".to_vec()] {
+            replicas.put(value, lease).await;
+            replicas.refresh().await.unwrap();
+            assert_eq!(replicas.needed(), ActionLimits::default().approvals_needed);
+            let notices = replicas.notices();
+            assert!(
+                notices.len() == 1 && notices[0].starts_with(&replicas.key()),
+                "{notices:?}"
+            );
+        }
+    }
+    // Its replica writes it again.
+    replicas.publish(&two_approvals()).await;
+    replicas.refresh().await.unwrap();
+    assert_eq!(replicas.needed(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_is_named() {
+    let replicas = TwoReplicas::start().await;
+    for minutes in [59, 60] {
+        let ahead = PublishedApprovals {
+            replica: ReplicaId::new("a"),
+            at: now().plus(Duration::from_secs(60 * minutes)),
+            ..PublishedApprovals::of(&replicas.settings)
+        };
+        replicas.publish(&ahead).await;
+        replicas.refresh().await.unwrap();
+    }
+    let notices = replicas.notices();
+    assert!(
+        notices.len() == 1 && notices[0].starts_with("The clock of a is"),
+        "{notices:?}"
+    );
+    let lease = replicas.lease.id();
+    replicas.registry.revoke(lease).await.unwrap();
+    replicas.refresh().await.unwrap();
+    assert_eq!(replicas.notices(), [""; 0]);
 }
