@@ -35,8 +35,8 @@ use crate::outage_log::OutageLog;
 
 use connections::{ConnectionLimits, ConnectionPool, ConnectionSource};
 use limits::{
-    ADDRESS_CONNECTIONS, LOCAL_CONNECTIONS, Limit, LimitLog, REMOTE_CONNECTIONS, REQUEST_BYTES,
-    REQUEST_TIMEOUT, RESPONSE_TIMEOUT,
+    ADDRESS_CONNECTIONS, HealthLimit, LOCAL_CONNECTIONS, LimitLog, REMOTE_CONNECTIONS,
+    REQUEST_BYTES, REQUEST_TIMEOUT, RESPONSE_TIMEOUT,
 };
 
 /// Longest response line, in characters; a database's error message can be part of it.
@@ -205,7 +205,10 @@ impl HealthService {
     }
 
     /// Serves one request. Returns the limit that the client exceeded, if any.
-    async fn serve_connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Limit> {
+    async fn serve_connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Option<HealthLimit> {
         let requested = AtomicBool::new(false);
         let answer = service_fn(|request: Request<Incoming>| {
             requested.store(true, Ordering::Relaxed);
@@ -229,14 +232,14 @@ impl HealthService {
         );
         let served = match timeout(self.request_timeout, connection.as_mut()).await {
             Ok(served) => served,
-            Err(_) if !requested.load(Ordering::Relaxed) => return Some(Limit::RequestTime),
+            Err(_) if !requested.load(Ordering::Relaxed) => return Some(HealthLimit::RequestTime),
             Err(_) => match timeout(self.response_timeout, connection).await {
                 Ok(served) => served,
-                Err(_) => return Some(Limit::ResponseTime),
+                Err(_) => return Some(HealthLimit::ResponseTime),
             },
         };
         match served {
-            Err(error) if error.is_parse_too_large() => Some(Limit::RequestSize),
+            Err(error) if error.is_parse_too_large() => Some(HealthLimit::RequestSize),
             Err(error) => {
                 tracing::debug!("Health endpoint: {error}");
                 None

@@ -13,7 +13,7 @@ pub struct ApiAnswer {
 
 /// A problem document (RFC 9457), as far as it could be read: a later version may add codes and members.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ApiProblem {
     /// The HTTP status.
     pub status: u16,
     /// The stable code; empty if the document has none.
@@ -30,7 +30,7 @@ pub struct Refusal {
     pub remedy: Option<String>,
 }
 
-impl Refusal {
+impl ApiProblem {
     pub(crate) fn read(status: u16, document: &Value, retry_after: Option<u64>) -> Self {
         let text = |name: &str| {
             let text = document.get(name).and_then(Value::as_str);
@@ -73,7 +73,7 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ApiProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let title = if self.title.is_empty() {
             "refused"

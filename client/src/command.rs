@@ -11,8 +11,8 @@ mod status;
 mod trail;
 
 pub use api_command::{
-    AnswerView, ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace, Column, CommandRun,
-    GivenArguments,
+    AnswerView, ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace, CommandRun, GivenArguments,
+    TableColumn,
 };
 pub use coverage::{NOT_COMMANDS, SESSION_ONLY};
 pub use parser::{ctl_command, find_command};

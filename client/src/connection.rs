@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::answer::{ApiAnswer, Refusal};
+use crate::answer::{ApiAnswer, ApiProblem};
 use crate::console_url::ConsoleUrl;
 use crate::error::ClientError;
 use crate::safe_text::safe_line;
@@ -309,7 +309,7 @@ impl ApiClient {
             return Ok(ApiAnswer { document });
         }
         let retry_after = header(RETRY_AFTER).and_then(|text| text.parse().ok());
-        let refusal = Refusal::read(status.as_u16(), &document, retry_after);
+        let refusal = ApiProblem::read(status.as_u16(), &document, retry_after);
         Err(ClientError::Refused(Box::new(
             refusal.with_remedy(&self.page_of(&request.target)),
         )))

@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 use serde_json::Value;
 
-use crate::answer::Refusal;
+use crate::answer::ApiProblem;
 use crate::command::GivenArguments;
 use crate::command::{ApiCommand, ArgumentPlace, CommandRun, find_command};
 use crate::connection::ApiClient;
@@ -81,7 +81,7 @@ fn selected(
         .flatten()
         .find(|item| id(item).as_deref() == Some(wanted));
     found.cloned().ok_or_else(|| {
-        ClientError::Refused(Box::new(Refusal {
+        ClientError::Refused(Box::new(ApiProblem {
             status: 404,
             code: format!("unknown_{}", argument.name),
             title: "Not found".to_owned(),

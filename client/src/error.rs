@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::answer::Refusal;
+use crate::answer::ApiProblem;
 
 /// How a command ends; the values are exit codes, those above 63 as in `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum ClientError {
     Usage(String),
     /// The API answered with a problem document.
     #[error("{0}")]
-    Refused(Box<Refusal>),
+    Refused(Box<ApiProblem>),
     /// An action ended otherwise than by success.
     #[error("{0}")]
     ActionFailed(String),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::command::GivenArguments;
-use crate::command::{AnswerView, ApiCommand, Column};
+use crate::command::{AnswerView, ApiCommand, TableColumn};
 use crate::document_text::document_text;
 use crate::safe_text::safe_line;
 
@@ -49,14 +49,14 @@ pub(crate) fn sentence(text: &str, given: &GivenArguments, answer: &Value) -> St
     made
 }
 
-fn table(rows: &[Value], columns: &[Column]) -> String {
+fn table(rows: &[Value], columns: &[TableColumn]) -> String {
     if rows.is_empty() {
         return "none\n".to_owned();
     }
-    let columns: Vec<&Column> = columns
+    let columns: Vec<&TableColumn> = columns
         .iter()
         .filter(|column| match column {
-            Column::Rare(_, make, _) => rows.iter().any(|row| !make(row).is_empty()),
+            TableColumn::Rare(_, make, _) => rows.iter().any(|row| !make(row).is_empty()),
             _ => true,
         })
         .collect();
@@ -89,12 +89,12 @@ fn table(rows: &[Value], columns: &[Column]) -> String {
     text
 }
 
-fn cell(row: &Value, column: &Column) -> String {
+fn cell(row: &Value, column: &TableColumn) -> String {
     let text = match column {
-        Column::Fact(_, pointer) => value_at(row, pointer, "unknown"),
-        Column::Optional(_, pointer) => value_at(row, pointer, "-"),
-        Column::Made(_, make, _) => make(row),
-        Column::Rare(_, make, _) => match make(row) {
+        TableColumn::Fact(_, pointer) => value_at(row, pointer, "unknown"),
+        TableColumn::Optional(_, pointer) => value_at(row, pointer, "-"),
+        TableColumn::Made(_, make, _) => make(row),
+        TableColumn::Rare(_, make, _) => match make(row) {
             text if text.is_empty() => "-".to_owned(),
             text => text,
         },
@@ -200,7 +200,7 @@ mod tests {
                 for (_, pointer) in notes {
                     place(&mut answer, pointer, serde_json::json!([HOSTILE]));
                 }
-                for pointer in columns.iter().flat_map(Column::pointers) {
+                for pointer in columns.iter().flat_map(TableColumn::pointers) {
                     place(&mut answer, &format!("{rows}/*{pointer}"), HOSTILE.into());
                 }
             }

@@ -215,7 +215,7 @@ impl NotificationSender {
         &self,
         url: &str,
         authorization: Option<&str>,
-        alerts: &[alertmanager::Alert],
+        alerts: &[alertmanager::AlertmanagerAlert],
     ) -> DeliveryReply {
         if alerts.is_empty() {
             return DeliveryReply {

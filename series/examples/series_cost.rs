@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use galera::Timestamp;
 use galera::record::series::{FIGURES, Figure, METRICS, NodeFigures, SeriesMetric};
 use monitor::NodeReading;
-use series::measuring::Measured;
+use series::measuring::MeasuredStore;
 
 const START: i64 = 1_790_000_000_000 / 3_600_000 * 3_600_000;
 
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let nodes = arguments.next().transpose()?.unwrap_or(1_000);
     let hours = arguments.next().transpose()?.unwrap_or(2);
     let directory = std::env::temp_dir().join(format!("series-cost-{}", std::process::id()));
-    let mut store = Measured::open(&directory)?;
+    let mut store = MeasuredStore::open(&directory)?;
     let (mut counters, mut state) = (
         vec![NodeFigures([Some(0); FIGURES]); nodes],
         88_172_645_463_325_252,

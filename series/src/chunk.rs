@@ -18,14 +18,14 @@ const SECOND_ORDER: u8 = 4;
 
 /// Rows with a time each and the same columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct ChunkRows {
     /// In milliseconds since 1970; in any order.
     pub(crate) times: Vec<i64>,
     /// By column, then by row.
     pub(crate) columns: Vec<Vec<Option<u64>>>,
 }
 
-impl Rows {
+impl ChunkRows {
     pub(crate) fn new(columns: usize) -> Self {
         Self {
             times: Vec::new(),
@@ -269,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    fn rows() -> impl Strategy<Value = Rows> {
+    fn rows() -> impl Strategy<Value = ChunkRows> {
         let value = prop_oneof![
             Just(None),
             Just(Some(0)),
@@ -279,7 +279,7 @@ mod tests {
         ];
         let row = (any::<i64>(), prop::collection::vec(value, 3));
         prop::collection::vec(row, 0..50).prop_map(|rows| {
-            let mut all = Rows::new(3);
+            let mut all = ChunkRows::new(3);
             for (time, values) in rows {
                 all.push(time, &values);
             }
@@ -290,30 +290,30 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(rows in rows()) {
-            prop_assert_eq!(Rows::decode(&rows.encode(), 3, |_| true), Some(rows));
+            prop_assert_eq!(ChunkRows::decode(&rows.encode(), 3, |_| true), Some(rows));
         }
 
         #[test]
         fn any_bytes_are_refused_or_decoded(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut sealed = crc32fast::hash(&bytes).to_le_bytes().to_vec();
             sealed.extend(&bytes);
-            let _ = Rows::decode(&sealed, 3, |_| true);
-            let _ = Rows::decode(&bytes, 3, |_| true);
+            let _ = ChunkRows::decode(&sealed, 3, |_| true);
+            let _ = ChunkRows::decode(&bytes, 3, |_| true);
         }
 
         #[test]
         fn a_changed_or_cut_chunk_is_refused(rows in rows(), at in any::<prop::sample::Index>(), bit in 0..8_u32) {
             let mut bytes = rows.encode();
             let index = at.index(bytes.len());
-            prop_assert_eq!(Rows::decode(&bytes[..index], 3, |_| true), None);
+            prop_assert_eq!(ChunkRows::decode(&bytes[..index], 3, |_| true), None);
             bytes[index] ^= 1_u8 << bit;
-            prop_assert_eq!(Rows::decode(&bytes, 3, |_| true), None);
+            prop_assert_eq!(ChunkRows::decode(&bytes, 3, |_| true), None);
         }
     }
 
     #[test]
     fn steady_counters_take_few_bytes() {
-        let mut rows = Rows::new(2);
+        let mut rows = ChunkRows::new(2);
         for second in 0..300 {
             rows.push(
                 second * 1000,

@@ -5,7 +5,7 @@ use crate::head::SeriesId;
 
 /// How closely a chunk describes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tier {
+pub(crate) enum ChunkTier {
     /// Single readings.
     Readings,
     /// Minimum, mean and maximum of each minute.
@@ -22,7 +22,7 @@ pub(crate) const SERIES_MAX: SeriesId = (1 << 24) - 1;
 /// Chunks of one node and slot: more than one after a restart or when the clock was set back.
 pub(crate) const PART_MAX: i64 = (1 << SERIES_SHIFT) - 1;
 
-impl Tier {
+impl ChunkTier {
     /// The length of a chunk, in milliseconds.
     pub(crate) const fn slot_ms(self) -> i64 {
         match self {
@@ -73,21 +73,21 @@ mod tests {
 
     #[test]
     fn keys_order_by_tier_slot_series_and_part() {
-        let keys = |tier: Tier, slot, series| tier.keys(slot, series);
+        let keys = |tier: ChunkTier, slot, series| tier.keys(slot, series);
         let ordered = [
-            keys(Tier::Readings, 0, 1),
-            keys(Tier::Readings, 0, 2),
-            keys(Tier::Readings, 1, 0),
-            keys(Tier::Readings, SLOT_MAX, SERIES_MAX),
-            keys(Tier::Minutes, 0, 0),
-            keys(Tier::Minutes, SLOT_MAX, SERIES_MAX),
+            keys(ChunkTier::Readings, 0, 1),
+            keys(ChunkTier::Readings, 0, 2),
+            keys(ChunkTier::Readings, 1, 0),
+            keys(ChunkTier::Readings, SLOT_MAX, SERIES_MAX),
+            keys(ChunkTier::Minutes, 0, 0),
+            keys(ChunkTier::Minutes, SLOT_MAX, SERIES_MAX),
         ];
         for pair in ordered.windows(2) {
             assert!(pair[0].1 < pair[1].0, "{pair:?}");
         }
-        assert_eq!(Tier::Minutes.slot_of(ordered[5].1), SLOT_MAX);
-        assert_eq!(Tier::Readings.slot(-1), None);
-        assert_eq!(Tier::Readings.slot(i64::MAX), None);
-        assert_eq!(Tier::Minutes.slot(3_600_000), Some(1));
+        assert_eq!(ChunkTier::Minutes.slot_of(ordered[5].1), SLOT_MAX);
+        assert_eq!(ChunkTier::Readings.slot(-1), None);
+        assert_eq!(ChunkTier::Readings.slot(i64::MAX), None);
+        assert_eq!(ChunkTier::Minutes.slot(3_600_000), Some(1));
     }
 }

@@ -7,8 +7,8 @@ use galera::{ClusterName, NodeId};
 use recording::{FileFormat, RecordingError, RecordingFile};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::chunk_key::{PART_MAX, SERIES_MAX, Tier};
-use crate::head::{Head, SeriesId};
+use crate::chunk_key::{ChunkTier, PART_MAX, SERIES_MAX};
+use crate::head::{SeriesHead, SeriesId};
 
 /// The file of recorded figures.
 pub(crate) const FORMAT: FileFormat = FileFormat {
@@ -39,7 +39,7 @@ pub(crate) struct SeriesFile {
 
 impl SeriesFile {
     /// Opens or creates the file in `directory`, and adds to `head` the readings that are in no chunk yet.
-    pub(crate) fn open(directory: &Path, head: &mut Head) -> Result<Self, RecordingError> {
+    pub(crate) fn open(directory: &Path, head: &mut SeriesHead) -> Result<Self, RecordingError> {
         let mut file = Self {
             recording: RecordingFile::open(directory, &FORMAT)?,
             series: HashMap::new(),
@@ -49,7 +49,7 @@ impl SeriesFile {
         Ok(file)
     }
 
-    fn load(&mut self, head: &mut Head) -> rusqlite::Result<()> {
+    fn load(&mut self, head: &mut SeriesHead) -> rusqlite::Result<()> {
         let connection = &self.recording.connection;
         let mut names = connection.prepare("SELECT id, cluster, node FROM node_series")?;
         let mut rows = names.query([])?;
@@ -82,7 +82,7 @@ impl SeriesFile {
 pub(crate) fn add_pending(
     connection: &Connection,
     path: &Path,
-    head: &mut Head,
+    head: &mut SeriesHead,
 ) -> rusqlite::Result<()> {
     let mut pending = connection.prepare("SELECT body FROM pending ORDER BY id")?;
     let mut rows = pending.query([])?;
@@ -150,7 +150,7 @@ pub(crate) fn for_chunks(
 /// The slot of the first chunk of `tier` from `slot` on.
 pub(crate) fn first_slot(
     connection: &Connection,
-    tier: Tier,
+    tier: ChunkTier,
     slot: i64,
 ) -> rusqlite::Result<Option<i64>> {
     let mut select =

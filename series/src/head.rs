@@ -10,20 +10,20 @@ use crate::chunk::{put_number, take_number};
 pub(crate) type SeriesId = u32;
 
 /// A reading: when, in milliseconds since 1970, and what.
-pub(crate) type Reading = (i64, NodeFigures);
+pub(crate) type TimedFigures = (i64, NodeFigures);
 
 /// Consecutive readings of one node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadingLog {
     bytes: Vec<u8>,
     count: usize,
-    last: Option<Reading>,
+    last: Option<TimedFigures>,
 }
 
 impl ReadingLog {
-    pub(crate) fn push(&mut self, (time, figures): Reading) {
+    pub(crate) fn push(&mut self, (time, figures): TimedFigures) {
         let before = match self.count {
-            0 => Reading::default(),
+            0 => TimedFigures::default(),
             _ => self.last.unwrap_or_default(),
         };
         put_number(&mut self.bytes, zigzag(time.wrapping_sub(before.0)));
@@ -53,11 +53,11 @@ impl ReadingLog {
         take_number(&mut &*first).map(unzigzag)
     }
 
-    pub(crate) const fn last(&self) -> Option<&Reading> {
+    pub(crate) const fn last(&self) -> Option<&TimedFigures> {
         self.last.as_ref()
     }
 
-    pub(crate) fn readings(&self) -> Vec<Reading> {
+    pub(crate) fn readings(&self) -> Vec<TimedFigures> {
         take_readings(&mut self.bytes.as_slice(), self.count).unwrap_or_default()
     }
 
@@ -74,9 +74,9 @@ impl ReadingLog {
     }
 }
 
-fn take_readings(bytes: &mut &[u8], count: usize) -> Option<Vec<Reading>> {
+fn take_readings(bytes: &mut &[u8], count: usize) -> Option<Vec<TimedFigures>> {
     let mut readings = Vec::new();
-    let mut before = Reading::default();
+    let mut before = TimedFigures::default();
     for _ in 0..count {
         let time = before.0.wrapping_add(unzigzag(take_number(bytes)?));
         let present = take_number(bytes)?;
@@ -104,18 +104,18 @@ fn unzigzag(number: u64) -> i64 {
 
 /// Readings of all nodes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Head(BTreeMap<SeriesId, ReadingLog>);
+pub(crate) struct SeriesHead(BTreeMap<SeriesId, ReadingLog>);
 
-impl Head {
-    pub(crate) fn push(&mut self, series: SeriesId, reading: Reading) {
+impl SeriesHead {
+    pub(crate) fn push(&mut self, series: SeriesId, reading: TimedFigures) {
         self.0.entry(series).or_default().push(reading);
     }
 
-    pub(crate) fn last(&self, series: SeriesId) -> Option<&Reading> {
+    pub(crate) fn last(&self, series: SeriesId) -> Option<&TimedFigures> {
         self.0.get(&series)?.last()
     }
 
-    pub(crate) fn readings(&self, series: SeriesId) -> Vec<Reading> {
+    pub(crate) fn readings(&self, series: SeriesId) -> Vec<TimedFigures> {
         self.0
             .get(&series)
             .map(ReadingLog::readings)
@@ -131,7 +131,7 @@ impl Head {
     }
 
     /// Keeps `readings` of `series` only.
-    pub(crate) fn replace(&mut self, series: SeriesId, readings: &[Reading]) {
+    pub(crate) fn replace(&mut self, series: SeriesId, readings: &[TimedFigures]) {
         if let Some(log) = self.0.get_mut(&series) {
             let last = log.last;
             log.clear();
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    fn reading() -> impl Strategy<Value = Reading> {
+    fn reading() -> impl Strategy<Value = TimedFigures> {
         let value = prop_oneof![Just(None), any::<u64>().prop_map(Some)];
         (any::<i64>(), prop::array::uniform10(value))
             .prop_map(|(time, all)| (time, NodeFigures(all)))
@@ -178,13 +178,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(all in prop::collection::vec((0_u32..3, reading()), 0..20)) {
-            let (mut head, mut read) = (Head::default(), Head::default());
+            let (mut head, mut read) = (SeriesHead::default(), SeriesHead::default());
             for (series, reading) in &all {
                 head.push(*series, *reading);
             }
             read.add_bytes(&head.to_bytes()).unwrap();
             for series in 0..3 {
-                let expected: Vec<Reading> =
+                let expected: Vec<TimedFigures> =
                     all.iter().filter(|(of, _)| *of == series).map(|(_, r)| *r).collect();
                 prop_assert_eq!(&head.readings(series), &expected);
                 prop_assert_eq!(&read.readings(series), &expected);
@@ -193,7 +193,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Head::default().add_bytes(&bytes);
+            let _ = SeriesHead::default().add_bytes(&bytes);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use galera::record::series::{FIGURES, Figure, METRICS, NodeFigures, SeriesMetric};
 
-use crate::chunk::Rows;
+use crate::chunk::ChunkRows;
 
 /// Columns of a chunk of readings.
 pub(crate) const READING_COLUMNS: usize = FIGURES;
@@ -40,7 +40,7 @@ impl IntervalValue {
 
 /// Consecutive intervals.
 #[derive(Clone, Debug)]
-pub struct Intervals {
+pub struct SeriesIntervals {
     from: i64,
     step: i64,
     count: usize,
@@ -49,7 +49,7 @@ pub struct Intervals {
     values: Vec<Vec<IntervalValue>>,
 }
 
-impl Intervals {
+impl SeriesIntervals {
     /// `count` intervals of `step` milliseconds from `from` on.
     pub(crate) fn new(from: i64, step: i64, count: usize, metrics: &[SeriesMetric]) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Intervals {
 
     /// Adds readings. Times need not be ordered; of two readings at one time the first counts. No rate spans a gap of more
     /// than `gap_max` milliseconds.
-    pub(crate) fn add_readings(&mut self, rows: &Rows, gap_max: i64) {
+    pub(crate) fn add_readings(&mut self, rows: &ChunkRows, gap_max: i64) {
         let mut order: Vec<usize> = (0..rows.times.len()).collect();
         order.sort_by_key(|row| rows.times[*row]);
         order.dedup_by_key(|row| rows.times[*row]);
@@ -109,7 +109,7 @@ impl Intervals {
     }
 
     /// Adds minutes, as [`minutes`] made them.
-    pub(crate) fn add_minutes(&mut self, rows: &Rows) {
+    pub(crate) fn add_minutes(&mut self, rows: &ChunkRows) {
         for (row, time) in rows.times.iter().enumerate() {
             let Some(index) = self.index(*time) else {
                 continue;
@@ -132,14 +132,15 @@ impl Intervals {
 }
 
 /// The minutes that readings amount to.
-pub(crate) fn minutes(rows: &Rows, gap_max: i64) -> Rows {
-    let mut all = Rows::new(MINUTE_COLUMNS);
+pub(crate) fn minutes(rows: &ChunkRows, gap_max: i64) -> ChunkRows {
+    let mut all = ChunkRows::new(MINUTE_COLUMNS);
     let (Some(first), Some(last)) = (rows.times.iter().min(), rows.times.iter().max()) else {
         return all;
     };
     let from = first.div_euclid(MINUTE_MS) * MINUTE_MS;
     let count = usize::try_from((last - from) / MINUTE_MS + 1).unwrap_or_default();
-    let mut intervals = Intervals::new(from, MINUTE_MS, count.min(24 * 60), &SeriesMetric::ALL);
+    let mut intervals =
+        SeriesIntervals::new(from, MINUTE_MS, count.min(24 * 60), &SeriesMetric::ALL);
     intervals.add_readings(rows, gap_max);
     for index in 0..intervals.count {
         let mut values = [None; MINUTE_COLUMNS];
@@ -200,7 +201,7 @@ const fn scale(metric: SeriesMetric) -> f64 {
     }
 }
 
-fn figures_of(rows: &Rows, row: usize) -> NodeFigures {
+fn figures_of(rows: &ChunkRows, row: usize) -> NodeFigures {
     let mut figures = NodeFigures::default();
     for (figure, column) in figures.0.iter_mut().zip(&rows.columns) {
         *figure = column.get(row).copied().flatten();
@@ -222,7 +223,7 @@ mod tests {
 
     const METRICS: [SeriesMetric; 2] = [SeriesMetric::CommitRate, SeriesMetric::RecvQueue];
 
-    fn means(intervals: &Intervals, metric: usize) -> Vec<Option<f64>> {
+    fn means(intervals: &SeriesIntervals, metric: usize) -> Vec<Option<f64>> {
         let values = intervals.values()[metric].iter();
         values
             .map(|value| value.get().map(|[_, mean, _]| mean))
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_a_gap_and_a_fallen_counter_is_no_rate() {
-        let mut rows = Rows::new(FIGURES);
+        let mut rows = ChunkRows::new(FIGURES);
         for (time, seqno) in [
             (0, 10),
             (1, 20),
@@ -243,7 +244,7 @@ mod tests {
         ] {
             rows.push(time * 1000, &reading(seqno, 4));
         }
-        let mut intervals = Intervals::new(0, 1000, 25, &METRICS);
+        let mut intervals = SeriesIntervals::new(0, 1000, 25, &METRICS);
         intervals.add_readings(&rows, 3_500);
         let rates = means(&intervals, 0);
         assert_eq!(rates[..4], [None, Some(10.0), Some(10.0), None]);
@@ -256,11 +257,11 @@ mod tests {
 
     #[test]
     fn the_order_of_rows_does_not_matter_and_no_rate_is_negative() {
-        let mut rows = Rows::new(FIGURES);
+        let mut rows = ChunkRows::new(FIGURES);
         for (time, seqno) in [(5, 50), (6, 60), (2, 80), (3, 90), (6, 1)] {
             rows.push(time * 1000, &reading(seqno, 0));
         }
-        let mut intervals = Intervals::new(0, 1000, 10, &METRICS);
+        let mut intervals = SeriesIntervals::new(0, 1000, 10, &METRICS);
         intervals.add_readings(&rows, 3_500);
         let rates = means(&intervals, 0);
         assert!(rates.iter().flatten().all(|rate| *rate >= 0.0), "{rates:?}");
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn minutes_keep_minimum_mean_and_maximum() {
-        let mut rows = Rows::new(FIGURES);
+        let mut rows = ChunkRows::new(FIGURES);
         for second in 0..180 {
             let burst = if second < 60 { 0 } else { second.min(120) - 60 };
             rows.push(
@@ -283,8 +284,8 @@ mod tests {
         let packed = minutes(&rows, 3_500);
         assert_eq!(packed.times, [0, 60_000, 120_000]);
         let stored =
-            Rows::decode(&packed.encode(), MINUTE_COLUMNS, minute_columns(&METRICS)).unwrap();
-        let mut intervals = Intervals::new(0, 60_000, 3, &METRICS);
+            ChunkRows::decode(&packed.encode(), MINUTE_COLUMNS, minute_columns(&METRICS)).unwrap();
+        let mut intervals = SeriesIntervals::new(0, 60_000, 3, &METRICS);
         intervals.add_minutes(&stored);
         let [rates, queues] = [0, 1].map(|metric| intervals.values()[metric].clone());
         assert_eq!(queues[1].get().unwrap(), [0.0, 4.5, 9.0]);

@@ -31,11 +31,11 @@ use monitor::Monitor;
 use prometheus_client::registry::Registry;
 use recording::{BatchRecorder, RecorderNotice, RecorderState, RecordingError};
 
-pub use intervals::{IntervalValue, Intervals};
+pub use intervals::{IntervalValue, SeriesIntervals};
 pub use reader::{SeriesAnswer, SeriesRequest};
 
-use chunk_key::Tier;
-use writer::{Retention, SeriesWriter, SharedHead};
+use chunk_key::ChunkTier;
+use writer::{SeriesRetention, SeriesWriter, SharedHead};
 
 /// How long single readings are kept; longer if nothing was recorded for a while.
 pub const READINGS_KEPT: Duration = Duration::from_secs(25 * 3600);
@@ -67,7 +67,7 @@ pub struct SeriesSettings {
 pub struct SeriesStore {
     directory: PathBuf,
     head: SharedHead,
-    retention: Retention,
+    retention: SeriesRetention,
     state: Arc<RecorderState>,
     readers: ThreadLimit,
 }
@@ -117,17 +117,17 @@ impl SeriesStore {
     }
 
     fn for_directory(directory: &Path, interval: Duration) -> Self {
-        let slots = |kept: Duration, tier: Tier| {
+        let slots = |kept: Duration, tier: ChunkTier| {
             usize::try_from(kept.as_millis() / u128::from(tier.slot_ms().unsigned_abs()))
                 .unwrap_or(usize::MAX)
         };
         Self {
             directory: directory.to_owned(),
             head: SharedHead::default(),
-            retention: Retention {
+            retention: SeriesRetention {
                 interval,
-                reading_slots: slots(READINGS_KEPT, Tier::Readings),
-                minute_slots: slots(MINUTES_KEPT, Tier::Minutes),
+                reading_slots: slots(READINGS_KEPT, ChunkTier::Readings),
+                minute_slots: slots(MINUTES_KEPT, ChunkTier::Minutes),
             },
             state: Arc::default(),
             readers: ThreadLimit::new("series-read", READERS_MAX),

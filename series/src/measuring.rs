@@ -9,20 +9,20 @@ use recording::{BatchWriter, RecordingError};
 use rusqlite::params;
 
 use crate::SeriesStore;
-use crate::chunk_key::Tier;
+use crate::chunk_key::ChunkTier;
 use crate::file::first_slot;
 use crate::reader::{self, SeriesAnswer, SeriesRequest};
 use crate::writer::SeriesWriter;
 
 /// A store that is written and read directly.
 #[derive(Debug)]
-pub struct Measured {
+pub struct MeasuredStore {
     store: SeriesStore,
     writer: SeriesWriter,
     directory: PathBuf,
 }
 
-impl Measured {
+impl MeasuredStore {
     /// Opens a store in `directory`, for a reading each second.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Measured {
     /// [`RecordingError`].
     pub fn bytes(&self) -> Result<[u64; 3], RecordingError> {
         let file = self.writer.file();
-        let of = |tier: Tier| {
+        let of = |tier: ChunkTier| {
             let (first, last) = tier.all_keys();
             let sum = "SELECT coalesce(sum(length(body)), 0) FROM chunk WHERE id BETWEEN ?1 AND ?2";
             let sum = file
@@ -62,8 +62,8 @@ impl Measured {
                 .map_err(|error| file.recording.error(&error))
         };
         Ok([
-            of(Tier::Readings)?,
-            of(Tier::Minutes)?,
+            of(ChunkTier::Readings)?,
+            of(ChunkTier::Minutes)?,
             file.recording.bytes(),
         ])
     }
@@ -75,11 +75,14 @@ impl Measured {
     pub fn copy_minutes(&mut self, count: usize, hours: usize) -> Result<(), RecordingError> {
         let file = self.writer.file();
         let failed = |error: rusqlite::Error| file.recording.error(&error);
-        let first = first_slot(&file.recording.connection, Tier::Minutes, 0)
+        let first = first_slot(&file.recording.connection, ChunkTier::Minutes, 0)
             .map_err(failed)?
             .unwrap_or(0);
-        let (first, last) = (Tier::Minutes.slot_keys(first).0, Tier::Minutes.all_keys().1);
-        let hour = Tier::Minutes.slot_keys(1).0 - Tier::Minutes.slot_keys(0).0;
+        let (first, last) = (
+            ChunkTier::Minutes.slot_keys(first).0,
+            ChunkTier::Minutes.all_keys().1,
+        );
+        let hour = ChunkTier::Minutes.slot_keys(1).0 - ChunkTier::Minutes.slot_keys(0).0;
         let copy = "INSERT OR IGNORE INTO chunk (id, body) SELECT id - ?3, body FROM chunk
             WHERE id BETWEEN ?1 AND ?2 AND ((id & 4294967295) >> 8) <= 5";
         for back in (0..count).step_by(hours.max(1)).skip(1) {

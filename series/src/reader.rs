@@ -8,12 +8,12 @@ use galera::{ClusterName, NodeId};
 use recording::{RecordingError, open_for_reading};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::chunk::Rows;
-use crate::chunk_key::Tier;
+use crate::chunk::ChunkRows;
+use crate::chunk_key::ChunkTier;
 use crate::file::{FORMAT, first_slot, for_chunks, minutes_through};
 use crate::head::SeriesId;
 use crate::intervals::{
-    Intervals, MINUTE_COLUMNS, MINUTE_MS, READING_COLUMNS, minute_columns, reading_columns,
+    MINUTE_COLUMNS, MINUTE_MS, READING_COLUMNS, SeriesIntervals, minute_columns, reading_columns,
 };
 use crate::writer::SharedHead;
 
@@ -45,7 +45,7 @@ pub struct SeriesAnswer {
     /// none.
     pub recorded_since: Option<i64>,
     /// One for each requested node.
-    pub nodes: Vec<Intervals>,
+    pub nodes: Vec<SeriesIntervals>,
     /// Whether a reading of the node was ever recorded, for each requested node.
     pub recorded: Vec<bool>,
 }
@@ -57,7 +57,8 @@ pub(crate) fn read(
     gap_max: i64,
     request: &SeriesRequest,
 ) -> Result<SeriesAnswer, RecordingError> {
-    let empty = || Intervals::new(request.from, request.step, request.count, &request.metrics);
+    let empty =
+        || SeriesIntervals::new(request.from, request.step, request.count, &request.metrics);
     let Some(connection) = open_for_reading(directory, &FORMAT)? else {
         return Ok(SeriesAnswer {
             recorded_since: None,
@@ -112,32 +113,32 @@ fn read_chunks(
     through: i64,
     request: &SeriesRequest,
     gap_max: i64,
-    intervals: &mut Intervals,
-) -> rusqlite::Result<Rows> {
-    let slot = |tier: Tier, time: i64| time.div_euclid(tier.slot_ms());
+    intervals: &mut SeriesIntervals,
+) -> rusqlite::Result<ChunkRows> {
+    let slot = |tier: ChunkTier, time: i64| time.div_euclid(tier.slot_ms());
     let (from, end) = (request.from, request.end());
     // With the reading before the first interval, for its rate.
-    let mut first = slot(Tier::Readings, from.saturating_sub(gap_max));
+    let mut first = slot(ChunkTier::Readings, from.saturating_sub(gap_max));
     if request.step >= MINUTE_MS {
         let wanted = minute_columns(&request.metrics);
-        let oldest = first_slot(state, Tier::Minutes, 0)?.unwrap_or(through);
-        for hour in
-            slot(Tier::Minutes, from).max(oldest)..=slot(Tier::Minutes, end - 1).min(through - 1)
+        let oldest = first_slot(state, ChunkTier::Minutes, 0)?.unwrap_or(through);
+        for hour in slot(ChunkTier::Minutes, from).max(oldest)
+            ..=slot(ChunkTier::Minutes, end - 1).min(through - 1)
         {
-            for_chunks(state, Tier::Minutes.keys(hour, series), |body| {
-                let mut rows = Rows::new(MINUTE_COLUMNS);
+            for_chunks(state, ChunkTier::Minutes.keys(hour, series), |body| {
+                let mut rows = ChunkRows::new(MINUTE_COLUMNS);
                 rows.append_columns(body, &wanted);
                 intervals.add_minutes(&rows);
             })?;
         }
-        let slots = Tier::Minutes.slot_ms() / Tier::Readings.slot_ms();
+        let slots = ChunkTier::Minutes.slot_ms() / ChunkTier::Readings.slot_ms();
         first = first.max(through * slots);
     }
     let wanted = reading_columns(&request.metrics);
-    let mut rows = Rows::new(READING_COLUMNS);
-    let oldest = first_slot(state, Tier::Readings, 0)?.unwrap_or(i64::MAX);
-    for slot in first.max(oldest)..=slot(Tier::Readings, end - 1) {
-        for_chunks(state, Tier::Readings.keys(slot, series), |body| {
+    let mut rows = ChunkRows::new(READING_COLUMNS);
+    let oldest = first_slot(state, ChunkTier::Readings, 0)?.unwrap_or(i64::MAX);
+    for slot in first.max(oldest)..=slot(ChunkTier::Readings, end - 1) {
+        for_chunks(state, ChunkTier::Readings.keys(slot, series), |body| {
             rows.append_columns(body, &wanted);
         })?;
     }
@@ -167,9 +168,10 @@ fn recorded_since(state: &Connection, cluster: &ClusterName) -> rusqlite::Result
     let statement = "SELECT min(first_at) FROM node_series WHERE cluster = ?1";
     let first: Option<i64> =
         state.query_row(statement, params![cluster.as_str()], |row| row.get(0))?;
-    let oldest = match first_slot(state, Tier::Minutes, 0)? {
-        Some(hour) => Some(hour * Tier::Minutes.slot_ms()),
-        None => first_slot(state, Tier::Readings, 0)?.map(|slot| slot * Tier::Readings.slot_ms()),
+    let oldest = match first_slot(state, ChunkTier::Minutes, 0)? {
+        Some(hour) => Some(hour * ChunkTier::Minutes.slot_ms()),
+        None => first_slot(state, ChunkTier::Readings, 0)?
+            .map(|slot| slot * ChunkTier::Readings.slot_ms()),
     };
     Ok(first.map(|first| first.max(oldest.unwrap_or(first))))
 }

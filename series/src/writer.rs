@@ -9,12 +9,12 @@ use galera::record::series::NodeFigures;
 use monitor::NodeReading;
 use rusqlite::{Transaction, params};
 
-use crate::chunk::{ROWS_MAX, Rows};
-use crate::chunk_key::Tier;
+use crate::chunk::{ChunkRows, ROWS_MAX};
+use crate::chunk_key::ChunkTier;
 use crate::file::{
     SeriesFile, SeriesName, first_slot, for_chunks, insert_chunk, insert_series, minutes_through,
 };
-use crate::head::{Head, Reading, SeriesId};
+use crate::head::{SeriesHead, SeriesId, TimedFigures};
 use crate::intervals::{READING_COLUMNS, minutes};
 use recording::{BatchOutcome, BatchWriter, RecordingError};
 
@@ -25,7 +25,7 @@ const HOURS_AT_A_TIME: usize = 4;
 
 /// How readings are kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retention {
+pub(crate) struct SeriesRetention {
     /// Time between two readings of a node.
     pub(crate) interval: Duration,
     /// How many slots of single readings are kept.
@@ -34,7 +34,7 @@ pub(crate) struct Retention {
     pub(crate) minute_slots: usize,
 }
 
-impl Retention {
+impl SeriesRetention {
     /// The longest time between two readings that is no gap, in milliseconds.
     pub(crate) fn gap_max(&self) -> i64 {
         i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX / 4) * 3 + 500
@@ -47,14 +47,14 @@ impl Retention {
 }
 
 /// Readings that are not yet in chunks, shared with readers.
-pub(crate) type SharedHead = Arc<Mutex<Head>>;
+pub(crate) type SharedHead = Arc<Mutex<SeriesHead>>;
 
 /// The one writer of a file.
 #[derive(Debug)]
 pub(crate) struct SeriesWriter {
     file: SeriesFile,
     head: SharedHead,
-    retention: Retention,
+    retention: SeriesRetention,
 }
 
 impl BatchWriter for SeriesWriter {
@@ -80,9 +80,9 @@ impl SeriesWriter {
     pub(crate) fn open(
         directory: &Path,
         head: SharedHead,
-        retention: Retention,
+        retention: SeriesRetention,
     ) -> Result<Self, RecordingError> {
-        let mut pending = Head::default();
+        let mut pending = SeriesHead::default();
         let file = SeriesFile::open(directory, &mut pending)?;
         *head.lock().unwrap_or_else(PoisonError::into_inner) = pending;
         Ok(Self {
@@ -99,8 +99,8 @@ impl SeriesWriter {
     fn append(&mut self, batch: &[NodeReading]) -> rusqlite::Result<BatchOutcome> {
         let mut outcome = BatchOutcome::default();
         let mut added: Vec<(SeriesName, SeriesId)> = Vec::new();
-        let mut appended: Vec<(SeriesId, Reading)> = Vec::new();
-        let mut pending = Head::default();
+        let mut appended: Vec<(SeriesId, TimedFigures)> = Vec::new();
+        let mut pending = SeriesHead::default();
         let changes = self.file.recording.connection.unchecked_transaction()?;
         for reading in batch {
             let name = (reading.cluster.clone(), reading.node.clone());
@@ -111,7 +111,7 @@ impl SeriesWriter {
                 new.map(|(_, id)| *id)
             });
             let series = match known {
-                _ if Tier::Readings.slot(at).is_none() => None,
+                _ if ChunkTier::Readings.slot(at).is_none() => None,
                 Some(series) => Some(series),
                 None => {
                     let series = insert_series(&changes, &name, at)?;
@@ -144,13 +144,13 @@ impl SeriesWriter {
 
     /// Whether a reading follows the one before by less than half of the interval, as when a change of state was read
     /// besides the schedule.
-    fn is_too_soon(&self, pending: &Head, series: SeriesId, at: i64) -> bool {
+    fn is_too_soon(&self, pending: &SeriesHead, series: SeriesId, at: i64) -> bool {
         let head = self.lock_head();
         let last = pending.last(series).or_else(|| head.last(series));
         last.is_some_and(|(last, _)| (0..self.retention.interval_min()).contains(&(at - last)))
     }
 
-    fn lock_head(&self) -> std::sync::MutexGuard<'_, Head> {
+    fn lock_head(&self) -> std::sync::MutexGuard<'_, SeriesHead> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -160,7 +160,9 @@ impl SeriesWriter {
         let head = self.lock_head();
         let mut logs = head.iter();
         logs.any(|(_, log)| {
-            let slot = log.first_time().and_then(|time| Tier::Readings.slot(time));
+            let slot = log
+                .first_time()
+                .and_then(|time| ChunkTier::Readings.slot(time));
             log.len() >= ROWS_MAX || slot.is_some_and(|slot| !current.contains(&slot))
         })
     }
@@ -172,24 +174,27 @@ impl SeriesWriter {
         let mut rest = self.lock_head().clone();
         let changes = self.file.recording.connection.unchecked_transaction()?;
         let through = minutes_through(&changes)?;
-        let logs: Vec<(SeriesId, Vec<Reading>)> = rest
+        let logs: Vec<(SeriesId, Vec<TimedFigures>)> = rest
             .iter()
             .map(|(series, log)| (series, log.readings()))
             .collect();
         for (series, readings) in logs {
             let full = readings.len() >= ROWS_MAX;
-            let (open, past): (Vec<Reading>, Vec<Reading>) =
+            let (open, past): (Vec<TimedFigures>, Vec<TimedFigures>) =
                 readings.into_iter().partition(|(time, _)| {
-                    let slot = Tier::Readings.slot(*time);
+                    let slot = ChunkTier::Readings.slot(*time);
                     !full && slot.is_some_and(|slot| current.contains(&slot))
                 });
             for (slot, rows) in by_slot(&past) {
-                let kept =
-                    insert_chunk(&changes, Tier::Readings.keys(slot, series), &rows.encode())?;
+                let kept = insert_chunk(
+                    &changes,
+                    ChunkTier::Readings.keys(slot, series),
+                    &rows.encode(),
+                )?;
                 if !kept {
                     tracing::warn!(series, "Readings are left out: the clock was set too often");
                 }
-                let hour = slot * Tier::Readings.slot_ms() / Tier::Minutes.slot_ms();
+                let hour = slot * ChunkTier::Readings.slot_ms() / ChunkTier::Minutes.slot_ms();
                 if through.is_some_and(|through| hour < through) {
                     insert_minutes(&changes, hour, series, &rows, gap_max)?;
                 }
@@ -202,8 +207,8 @@ impl SeriesWriter {
         }
         let series = self.file.series_ids();
         summarize_hours(&changes, &series, through, now - SLOT_DELAY_MS, gap_max)?;
-        delete_oldest(&changes, Tier::Readings, self.retention.reading_slots)?;
-        delete_oldest(&changes, Tier::Minutes, self.retention.minute_slots)?;
+        delete_oldest(&changes, ChunkTier::Readings, self.retention.reading_slots)?;
+        delete_oldest(&changes, ChunkTier::Minutes, self.retention.minute_slots)?;
         changes.commit()?;
         *self.lock_head() = rest;
         Ok(())
@@ -212,22 +217,22 @@ impl SeriesWriter {
 
 /// The slots whose readings stay in the head.
 fn current_slots(now: i64) -> std::ops::RangeInclusive<i64> {
-    let slot = |time: i64| time.div_euclid(Tier::Readings.slot_ms());
+    let slot = |time: i64| time.div_euclid(ChunkTier::Readings.slot_ms());
     slot(now - SLOT_DELAY_MS)..=slot(now + SLOT_DELAY_MS)
 }
 
-fn insert_pending(changes: &Transaction<'_>, readings: &Head) -> rusqlite::Result<()> {
+fn insert_pending(changes: &Transaction<'_>, readings: &SeriesHead) -> rusqlite::Result<()> {
     let mut insert = changes.prepare_cached("INSERT INTO pending (body) VALUES (?1)")?;
     insert.execute(params![readings.to_bytes()]).map(drop)
 }
 
-fn by_slot(readings: &[Reading]) -> BTreeMap<i64, Rows> {
-    let mut slots: BTreeMap<i64, Rows> = BTreeMap::new();
+fn by_slot(readings: &[TimedFigures]) -> BTreeMap<i64, ChunkRows> {
+    let mut slots: BTreeMap<i64, ChunkRows> = BTreeMap::new();
     for (time, NodeFigures(values)) in readings {
-        if let Some(slot) = Tier::Readings.slot(*time) {
+        if let Some(slot) = ChunkTier::Readings.slot(*time) {
             let rows = slots
                 .entry(slot)
-                .or_insert_with(|| Rows::new(READING_COLUMNS));
+                .or_insert_with(|| ChunkRows::new(READING_COLUMNS));
             rows.push(*time, values);
         }
     }
@@ -238,12 +243,16 @@ fn insert_minutes(
     changes: &Transaction<'_>,
     hour: i64,
     series: SeriesId,
-    readings: &Rows,
+    readings: &ChunkRows,
     gap_max: i64,
 ) -> rusqlite::Result<()> {
     let rows = minutes(readings, gap_max);
     if !rows.times.is_empty() {
-        insert_chunk(changes, Tier::Minutes.keys(hour, series), &rows.encode())?;
+        insert_chunk(
+            changes,
+            ChunkTier::Minutes.keys(hour, series),
+            &rows.encode(),
+        )?;
     }
     Ok(())
 }
@@ -256,19 +265,19 @@ fn summarize_hours(
     now: i64,
     gap_max: i64,
 ) -> rusqlite::Result<()> {
-    let slots = Tier::Minutes.slot_ms() / Tier::Readings.slot_ms();
-    let end = now.div_euclid(Tier::Minutes.slot_ms());
+    let slots = ChunkTier::Minutes.slot_ms() / ChunkTier::Readings.slot_ms();
+    let end = now.div_euclid(ChunkTier::Minutes.slot_ms());
     let mut hour = through.unwrap_or(0);
     for _ in 0..HOURS_AT_A_TIME {
-        let first = first_slot(changes, Tier::Readings, hour * slots)?;
+        let first = first_slot(changes, ChunkTier::Readings, hour * slots)?;
         hour = first.map_or(end, |slot| slot / slots).min(end).max(hour);
         if hour >= end {
             break;
         }
         for series in series {
-            let mut readings = Rows::new(READING_COLUMNS);
+            let mut readings = ChunkRows::new(READING_COLUMNS);
             for slot in hour * slots..(hour + 1) * slots {
-                for_chunks(changes, Tier::Readings.keys(slot, *series), |body| {
+                for_chunks(changes, ChunkTier::Readings.keys(slot, *series), |body| {
                     readings.append(body);
                 })?;
             }
@@ -286,7 +295,7 @@ fn summarize_hours(
 
 /// Deletes the oldest slots until `kept` are left. What is too old is judged by how much was recorded since, not by the
 /// clock: one that is ahead for a while deletes nothing.
-fn delete_oldest(changes: &Transaction<'_>, tier: Tier, kept: usize) -> rusqlite::Result<()> {
+fn delete_oldest(changes: &Transaction<'_>, tier: ChunkTier, kept: usize) -> rusqlite::Result<()> {
     let mut slots = Vec::new();
     let mut next = 0;
     while let Some(slot) = first_slot(changes, tier, next)? {

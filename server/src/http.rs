@@ -60,7 +60,7 @@ mod tokens;
 mod websocket;
 
 pub use access::{
-    CredentialRule, Requirement, RouteAccess, RouteReach, access_table, operation_of_verb,
+    AccessRequirement, CredentialRule, RouteAccess, RouteReach, access_table, operation_of_verb,
 };
 pub use openapi::document as openapi_document;
 pub use pages::page_paths;

@@ -3,7 +3,7 @@
 use galera::publish::series::NodeSeries;
 use galera::record::series::SeriesMetric;
 use galera::{NodeId, Timestamp};
-use series::{IntervalValue, Intervals};
+use series::{IntervalValue, SeriesIntervals};
 
 /// About as many intervals as a chart shows: the step if none is given follows from it.
 const INTERVALS_WANTED: i64 = 360;
@@ -36,7 +36,7 @@ pub(crate) fn is_kept(from: i64, now: Timestamp) -> bool {
 pub(crate) fn node_series<'a>(
     metrics: &'a [SeriesMetric],
     node: &'a NodeId,
-    intervals: &'a Intervals,
+    intervals: &'a SeriesIntervals,
 ) -> impl Iterator<Item = NodeSeries> + 'a {
     let of_metrics = metrics.iter().zip(intervals.values());
     of_metrics.map(move |(metric, values)| {

@@ -31,7 +31,7 @@ use crate::http::{self, AppState};
 use crate::reload::{ConfigLoader, ConfigReload};
 use crate::telemetry::TelemetryExport;
 use admission::ConnectionTable;
-use connections::{Routers, TlsRouter};
+use connections::{ConnectionRouters, TlsRouter};
 use service_manager::ProofOfWork;
 
 /// How long open requests and sockets may take to end.
@@ -250,7 +250,7 @@ async fn run(start: StartInputs) -> Result<(), StartError> {
         accepting: Vec::new(),
     };
     if let Some(listener) = listeners.metrics {
-        let routers = Routers {
+        let routers = ConnectionRouters {
             full: http::metrics_router(state.clone()),
             health_only: health_only.clone(),
             tls: None,
@@ -259,7 +259,7 @@ async fn run(start: StartInputs) -> Result<(), StartError> {
         let accepting = tasks.tracker.spawn_on(accepting, &listeners.runtime);
         proof.accepting.push(accepting.abort_handle());
     }
-    let routers = Routers {
+    let routers = ConnectionRouters {
         full: http::router(state.clone()),
         health_only,
         tls: listener_tls(&state)?,

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha512};
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, bounded_text};
-use crate::fields::Fields;
+use crate::fields::PacketFields;
 use crate::limits::PARSEC_EXPONENT_MAX;
 
 const NATIVE: &str = "mysql_native_password";
@@ -30,14 +30,14 @@ static DERIVATIONS: Semaphore = Semaphore::const_new(1);
 
 /// A supported plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plugin {
+pub(crate) enum AuthPlugin {
     Native,
     CachingSha2,
     Ed25519,
     Parsec,
 }
 
-impl Plugin {
+impl AuthPlugin {
     /// The plugin called `name`.
     pub(crate) fn named(name: &[u8]) -> Result<Self, Error> {
         for plugin in [Self::Native, Self::CachingSha2, Self::Ed25519, Self::Parsec] {
@@ -59,7 +59,7 @@ impl Plugin {
 }
 
 /// What the server sends next.
-enum Stage {
+enum AuthStage {
     /// Accepted or refused.
     Verdict,
     /// Whether caching_sha2_password found the password in its cache.
@@ -69,33 +69,33 @@ enum Stage {
 }
 
 /// One plugin's conversation.
-pub(crate) struct Exchange<'a> {
+pub(crate) struct AuthExchange<'a> {
     password: &'a str,
     /// Whether the server may get the password itself.
     verified: bool,
-    stage: Stage,
+    stage: AuthStage,
 }
 
-impl<'a> Exchange<'a> {
+impl<'a> AuthExchange<'a> {
     /// Begins `plugin`'s conversation. Also returns the answer to `challenge`.
     ///
     /// # Errors
     /// A challenge of the wrong length.
     pub(crate) fn begin(
-        plugin: Plugin,
+        plugin: AuthPlugin,
         challenge: &[u8],
         password: &'a str,
         verified: bool,
     ) -> Result<(Self, Vec<u8>), Error> {
         let (stage, answer) = match plugin {
-            Plugin::Native => (Stage::Verdict, native(password, &exactly(challenge)?)),
-            Plugin::CachingSha2 => (
-                Stage::CacheLookup,
+            AuthPlugin::Native => (AuthStage::Verdict, native(password, &exactly(challenge)?)),
+            AuthPlugin::CachingSha2 => (
+                AuthStage::CacheLookup,
                 caching_sha2(password, &exactly(challenge)?),
             ),
-            Plugin::Ed25519 => (Stage::Verdict, ed25519(password, &exactly(challenge)?)),
+            AuthPlugin::Ed25519 => (AuthStage::Verdict, ed25519(password, &exactly(challenge)?)),
             // An empty answer asks for the salt.
-            Plugin::Parsec => (Stage::Salt(exactly(challenge)?), Vec::new()),
+            AuthPlugin::Parsec => (AuthStage::Salt(exactly(challenge)?), Vec::new()),
         };
         let exchange = Self {
             password,
@@ -111,22 +111,22 @@ impl<'a> Exchange<'a> {
     /// A packet that the plugin does not have, and a demand for the password by a server that is not verified.
     pub(crate) async fn proceed(&mut self, packet: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match (&self.stage, packet) {
-            (Stage::CacheLookup, [1, 3]) => {
-                self.stage = Stage::Verdict;
+            (AuthStage::CacheLookup, [1, 3]) => {
+                self.stage = AuthStage::Verdict;
                 Ok(None)
             }
-            (Stage::CacheLookup, [1, 4]) => {
+            (AuthStage::CacheLookup, [1, 4]) => {
                 if !self.verified {
                     return Err(Error::PasswordWithheld {
                         plugin: CACHING_SHA2,
                     });
                 }
-                self.stage = Stage::Verdict;
+                self.stage = AuthStage::Verdict;
                 Ok(Some([self.password.as_bytes(), &[0]].concat()))
             }
-            (Stage::Salt(challenge), _) => {
+            (AuthStage::Salt(challenge), _) => {
                 let challenge = *challenge;
-                self.stage = Stage::Verdict;
+                self.stage = AuthStage::Verdict;
                 parsec(self.password, challenge, packet).await.map(Some)
             }
             _ => Err(Error::protocol("unexpected packet during sign-in")),
@@ -215,7 +215,7 @@ async fn parsec(password: &str, challenge: [u8; 32], packet: &[u8]) -> Result<Ve
         [1, rest @ ..] => rest,
         salt => salt,
     };
-    let mut fields = Fields::new(salt);
+    let mut fields = PacketFields::new(salt);
     let (function, exponent) = (fields.u8()?, fields.u8()?);
     let salt: [u8; PARSEC_SALT] = exactly(fields.rest())?;
     if function != b'P' || exponent > PARSEC_EXPONENT_MAX {

@@ -1,11 +1,11 @@
 //! A signed-in connection.
 
-use crate::auth::{Exchange, Plugin};
+use crate::auth::{AuthExchange, AuthPlugin};
 use crate::error::Error;
-use crate::fields::{Fields, server_error};
-use crate::greeting::Greeting;
+use crate::fields::{PacketFields, server_error};
+use crate::greeting::ServerGreeting;
 use crate::limits::{COLUMNS_MAX, RESPONSE_MAX, ROWS_MAX, SIGN_IN_MAX, SIGN_IN_PACKETS_MAX};
-use crate::packets::{ByteStream, Packets};
+use crate::packets::{ByteStream, PacketStream};
 use crate::tls::Tls;
 
 const OK: u8 = 0x00;
@@ -48,7 +48,7 @@ pub type Row = Vec<Option<String>>;
 /// A call that fails other than by [`Error::Server`], or that is dropped before it completes, makes the connection
 /// unusable: an answer may still be under way.
 pub struct Connection {
-    packets: Packets,
+    packets: PacketStream,
     usable: bool,
     encrypted: bool,
 }
@@ -87,20 +87,20 @@ impl Connection {
         peer: Peer<'_>,
         login: Login<'_>,
     ) -> Result<Self, Error> {
-        let mut packets = Packets::new(stream, SIGN_IN_MAX);
+        let mut packets = PacketStream::new(stream, SIGN_IN_MAX);
         let first = match packets.read().await {
             // Whatever its number: the connection is refused.
             Err(Error::Ended(error)) => return Err(Error::Server(error)),
             first => first?,
         };
         refused(&first)?;
-        let greeting = Greeting::parse(&first)?;
+        let greeting = ServerGreeting::parse(&first)?;
         let (mut packets, encrypted) = encrypt(packets, peer, &greeting).await?;
         let verified = encrypted || matches!(peer, Peer::Socket);
         // The server switches to the account's plugin if it is another one.
-        let plugin = Plugin::named(greeting.plugin).unwrap_or(Plugin::Native);
+        let plugin = AuthPlugin::named(greeting.plugin).unwrap_or(AuthPlugin::Native);
         let (exchange, answer) =
-            Exchange::begin(plugin, &greeting.challenge, login.password, verified)?;
+            AuthExchange::begin(plugin, &greeting.challenge, login.password, verified)?;
         let request = greeting.sign_in_request(login.user, plugin.name(), &answer, encrypted)?;
         packets.write(&request).await?;
         sign_in(&mut packets, exchange, login.password, verified).await?;
@@ -205,10 +205,10 @@ impl Connection {
 
 /// Continues over TLS as `peer` demands. Also returns whether it did.
 async fn encrypt(
-    mut packets: Packets,
+    mut packets: PacketStream,
     peer: Peer<'_>,
-    greeting: &Greeting<'_>,
-) -> Result<(Packets, bool), Error> {
+    greeting: &ServerGreeting<'_>,
+) -> Result<(PacketStream, bool), Error> {
     let Peer::Network { host, tls } = peer else {
         return Ok((packets, false));
     };
@@ -222,14 +222,14 @@ async fn encrypt(
     let sequence = packets.sequence();
     let stream = settings.connect(host, packets.into_stream()?).await?;
     Ok((
-        Packets::new(stream, SIGN_IN_MAX).numbered_from(sequence),
+        PacketStream::new(stream, SIGN_IN_MAX).numbered_from(sequence),
         true,
     ))
 }
 
 async fn sign_in<'a>(
-    packets: &mut Packets,
-    mut exchange: Exchange<'a>,
+    packets: &mut PacketStream,
+    mut exchange: AuthExchange<'a>,
     password: &'a str,
     verified: bool,
 ) -> Result<(), Error> {
@@ -247,7 +247,7 @@ async fn sign_in<'a>(
             Some((&END, rest)) => {
                 switched = true;
                 let (plugin, challenge) = requested_plugin(rest)?;
-                let (next, answer) = Exchange::begin(plugin, challenge, password, verified)?;
+                let (next, answer) = AuthExchange::begin(plugin, challenge, password, verified)?;
                 exchange = next;
                 Some(answer)
             }
@@ -261,13 +261,13 @@ async fn sign_in<'a>(
 }
 
 /// The plugin and challenge of a request to change the plugin.
-fn requested_plugin(request: &[u8]) -> Result<(Plugin, &[u8]), Error> {
+fn requested_plugin(request: &[u8]) -> Result<(AuthPlugin, &[u8]), Error> {
     if request.is_empty() {
         return Err(Error::UnsupportedPlugin("mysql_old_password".to_owned()));
     }
-    let mut fields = Fields::new(request);
+    let mut fields = PacketFields::new(request);
     let name = fields.until_nul();
-    Ok((Plugin::named(name)?, fields.rest()))
+    Ok((AuthPlugin::named(name)?, fields.rest()))
 }
 
 /// An error if `packet` is one of the server's.
@@ -279,7 +279,7 @@ fn refused(packet: &[u8]) -> Result<(), Error> {
 }
 
 fn ok_status(packet: &[u8]) -> Result<u16, Error> {
-    let mut fields = Fields::new(packet);
+    let mut fields = PacketFields::new(packet);
     let _ok = fields.u8()?;
     let (_affected, _inserted) = (fields.length()?, fields.length()?);
     fields.u16()
@@ -290,7 +290,7 @@ fn ok_status(packet: &[u8]) -> Result<u16, Error> {
 fn end_status(packet: &[u8]) -> Result<Option<u16>, Error> {
     match packet.split_first() {
         Some((&END, rest)) if packet.len() < 9 => {
-            let mut fields = Fields::new(rest);
+            let mut fields = PacketFields::new(rest);
             let _warnings = fields.u16()?;
             fields.u16().map(Some)
         }
@@ -306,7 +306,7 @@ fn no_more_results(status: u16) -> Result<(), Error> {
 }
 
 fn column_count(packet: &[u8]) -> Result<usize, Error> {
-    let mut fields = Fields::new(packet);
+    let mut fields = PacketFields::new(packet);
     let count = fields.length()?.unwrap_or_default();
     if !fields.is_empty() {
         return Err(Error::protocol("the answer to a statement is invalid"));
@@ -320,7 +320,7 @@ fn column_count(packet: &[u8]) -> Result<usize, Error> {
 }
 
 fn row(packet: &[u8], columns: usize) -> Result<Row, Error> {
-    let mut fields = Fields::new(packet);
+    let mut fields = PacketFields::new(packet);
     let mut row = Row::with_capacity(columns);
     for _ in 0..columns {
         let value = fields.sized_bytes()?;

@@ -5,9 +5,9 @@ use crate::error::{Error, ServerError, bounded_text};
 const SHORT: Error = Error::protocol("a packet is shorter than its fields");
 
 /// The fields of a packet that are not read yet.
-pub(crate) struct Fields<'a>(&'a [u8]);
+pub(crate) struct PacketFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> PacketFields<'a> {
     pub(crate) const fn new(packet: &'a [u8]) -> Self {
         Self(packet)
     }
@@ -80,7 +80,7 @@ pub(crate) fn server_error(packet: &[u8]) -> Option<Result<ServerError, Error>> 
     let (0xff, body) = packet.split_first()? else {
         return None;
     };
-    let mut fields = Fields::new(body);
+    let mut fields = PacketFields::new(body);
     let parsed = fields.u16().map(|code| {
         let text = fields.rest();
         // A state of five characters follows a #, except before the client has announced its capabilities.
@@ -109,11 +109,11 @@ mod tests {
             (&[0xfd, 1, 2, 3], Some(197_121)),
             (&[0xfe, 0, 0, 0, 0, 0, 0, 0, 0x80], Some(1 << 63)),
         ] {
-            assert_eq!(Fields::new(bytes).length().unwrap(), expected);
+            assert_eq!(PacketFields::new(bytes).length().unwrap(), expected);
         }
-        assert!(Fields::new(&[0xff]).length().is_err());
-        assert!(Fields::new(&[0xfe, 0]).length().is_err());
-        assert!(Fields::new(&[5, 1, 2]).sized_bytes().is_err());
+        assert!(PacketFields::new(&[0xff]).length().is_err());
+        assert!(PacketFields::new(&[0xfe, 0]).length().is_err());
+        assert!(PacketFields::new(&[5, 1, 2]).sized_bytes().is_err());
     }
 
     #[test]

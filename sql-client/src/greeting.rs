@@ -1,7 +1,7 @@
 //! The server's greeting, and the client's answers to it.
 
 use crate::error::Error;
-use crate::fields::Fields;
+use crate::fields::PacketFields;
 use crate::limits::PACKET_MAX;
 
 /// Capabilities: `CLIENT_…` of the protocol.
@@ -19,7 +19,7 @@ mod capability {
 const CHARACTER_SET: u8 = 45;
 
 /// The first packet of a server.
-pub(crate) struct Greeting<'a> {
+pub(crate) struct ServerGreeting<'a> {
     capabilities: u32,
     /// The default plugin's challenge.
     pub(crate) challenge: Vec<u8>,
@@ -27,9 +27,9 @@ pub(crate) struct Greeting<'a> {
     pub(crate) plugin: &'a [u8],
 }
 
-impl<'a> Greeting<'a> {
+impl<'a> ServerGreeting<'a> {
     pub(crate) fn parse(packet: &'a [u8]) -> Result<Self, Error> {
-        let mut fields = Fields::new(packet);
+        let mut fields = PacketFields::new(packet);
         let version = fields.u8()?;
         if version != 10 {
             return Err(Error::Protocol(

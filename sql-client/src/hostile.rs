@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 pub use misbehavior::Misbehavior;
-use misbehavior::Step;
+use misbehavior::MisbehaviorStep;
 pub use replay::{conversation, replay, replay_framed};
 
 /// The password that clients of a hostile server use: tests search for it in what they sent.
@@ -48,18 +48,18 @@ impl HostileServer {
         response.truncate(bytes.saturating_sub(sign_in.len()));
         sign_in.truncate(bytes);
         let script = match response.is_empty() {
-            true => vec![Step::Bytes(sign_in)],
+            true => vec![MisbehaviorStep::Bytes(sign_in)],
             false => vec![
-                Step::Bytes(sign_in),
-                Step::Receive,
-                Step::Receive,
-                Step::Bytes(response),
+                MisbehaviorStep::Bytes(sign_in),
+                MisbehaviorStep::Receive,
+                MisbehaviorStep::Receive,
+                MisbehaviorStep::Bytes(response),
             ],
         };
         Self::with_script(script)
     }
 
-    fn with_script(script: Vec<Step>) -> Self {
+    fn with_script(script: Vec<MisbehaviorStep>) -> Self {
         #[expect(clippy::expect_used, reason = "a test cannot continue without it")]
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         #[expect(clippy::expect_used, reason = "a listener has an address")]
@@ -125,24 +125,24 @@ fn reveals(sent: &[u8]) -> bool {
 }
 
 /// Plays `script` until it ends or the client is gone, and reads on until the client is gone.
-fn play(mut stream: TcpStream, script: &[Step], received: &Mutex<Vec<Vec<u8>>>) {
+fn play(mut stream: TcpStream, script: &[MisbehaviorStep], received: &Mutex<Vec<Vec<u8>>>) {
     let mut number = 0_u8;
     for step in script {
         let done = match step {
-            Step::Packet(payload) => send(&mut stream, &mut number, payload),
-            Step::Bytes(bytes) => stream.write_all(bytes).is_ok(),
-            Step::Trickle(payload) => {
+            MisbehaviorStep::Packet(payload) => send(&mut stream, &mut number, payload),
+            MisbehaviorStep::Bytes(bytes) => stream.write_all(bytes).is_ok(),
+            MisbehaviorStep::Trickle(payload) => {
                 let _ = stream.set_nodelay(true);
                 framed(&mut number, payload)
                     .iter()
                     .all(|byte| stream.write_all(&[*byte]).is_ok())
             }
-            Step::Endlessly(payload) => {
+            MisbehaviorStep::Endlessly(payload) => {
                 while send(&mut stream, &mut number, payload) {}
                 false
             }
-            Step::Receive => receive(&mut stream, &mut number, received),
-            Step::Silence => {
+            MisbehaviorStep::Receive => receive(&mut stream, &mut number, received),
+            MisbehaviorStep::Silence => {
                 while receive(&mut stream, &mut number, received) {}
                 false
             }

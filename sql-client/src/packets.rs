@@ -16,7 +16,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for T {}
 const BUFFER: usize = 16 << 10;
 
 /// A stream of packets in both directions.
-pub(crate) struct Packets {
+pub(crate) struct PacketStream {
     stream: BufReader<Box<dyn ByteStream>>,
     /// The number of the next packet, in either direction.
     sequence: u8,
@@ -24,7 +24,7 @@ pub(crate) struct Packets {
     allowance: usize,
 }
 
-impl Packets {
+impl PacketStream {
     pub(crate) fn new(stream: Box<dyn ByteStream>, allowance: usize) -> Self {
         Self {
             stream: BufReader::with_capacity(BUFFER, stream),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tokio::task::AbortHandle;
 
-use super::limits::Limit;
+use super::limits::HealthLimit;
 
 /// Bits of an IPv6 address that identify a source; one host usually has all addresses below them.
 const IPV6_PREFIX: u32 = 64;
@@ -63,18 +63,18 @@ impl ConnectionPool {
     }
 
     /// Closes the oldest connection if one more from `source` would exceed a limit. Returns that limit.
-    pub(super) fn make_room(&mut self, source: ConnectionSource) -> Option<Limit> {
+    pub(super) fn make_room(&mut self, source: ConnectionSource) -> Option<HealthLimit> {
         self.open.retain(|(_, task)| !task.is_finished());
         let of_source = self.open.iter().filter(|(other, _)| *other == source);
         let (index, limit) = if of_source.count() >= self.limits.per_source {
             let limit = match source {
-                ConnectionSource::Local => Limit::LocalConnections,
-                ConnectionSource::Remote(_) => Limit::AddressConnections,
+                ConnectionSource::Local => HealthLimit::LocalConnections,
+                ConnectionSource::Remote(_) => HealthLimit::AddressConnections,
             };
             let oldest = self.open.iter().position(|(other, _)| *other == source);
             (oldest.unwrap_or(0), limit)
         } else if self.open.len() >= self.limits.total {
-            (0, Limit::TotalConnections)
+            (0, HealthLimit::TotalConnections)
         } else {
             return None;
         };
@@ -133,7 +133,7 @@ mod tests {
         }
 
         /// The task's id, and the limit that was exceeded.
-        fn connect(&mut self, source: &str) -> (tokio::task::Id, Option<Limit>) {
+        fn connect(&mut self, source: &str) -> (tokio::task::Id, Option<HealthLimit>) {
             let limit = self.pool.make_room(remote(source));
             let task = self.tasks.spawn(std::future::pending());
             let id = task.id();
@@ -157,11 +157,11 @@ mod tests {
         assert_eq!(fixture.connect("10.0.0.1").1, None);
         // The source's own oldest, although another is older.
         let (_, limit) = fixture.connect("10.0.0.1");
-        assert_eq!(limit, Some(Limit::AddressConnections));
+        assert_eq!(limit, Some(HealthLimit::AddressConnections));
         assert_eq!(fixture.closed().await, first);
         // The oldest of all.
         let (_, limit) = fixture.connect("10.0.0.2");
-        assert_eq!(limit, Some(Limit::TotalConnections));
+        assert_eq!(limit, Some(HealthLimit::TotalConnections));
         assert_eq!(fixture.closed().await, other);
         assert_eq!(fixture.pool.open.len(), 3);
     }
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(fixture.connect("10.0.0.1").1, None);
         assert_eq!(
             fixture.connect("10.0.0.1").1,
-            Some(Limit::AddressConnections)
+            Some(HealthLimit::AddressConnections)
         );
     }
 }

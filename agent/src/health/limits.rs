@@ -23,7 +23,7 @@ pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A limit that clients of the health endpoint can exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Limit {
+pub(super) enum HealthLimit {
     AddressConnections,
     TotalConnections,
     LocalConnections,
@@ -32,7 +32,7 @@ pub(super) enum Limit {
     ResponseTime,
 }
 
-impl Limit {
+impl HealthLimit {
     /// Value of the log field `limit`.
     const fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Limit {
     }
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for HealthLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddressConnections => {
@@ -78,7 +78,7 @@ impl fmt::Display for Limit {
 
 #[derive(Debug, Default)]
 pub(super) struct LimitLog {
-    counts: Mutex<HashMap<Limit, LimitCount>>,
+    counts: Mutex<HashMap<HealthLimit, LimitCount>>,
 }
 
 #[derive(Debug)]
@@ -90,7 +90,7 @@ struct LimitCount {
 
 impl LimitLog {
     /// Logs that a connection was closed over `limit`, the last of them on account of `peer`.
-    pub(super) fn exceeded(&self, limit: Limit, peer: &str) {
+    pub(super) fn exceeded(&self, limit: HealthLimit, peer: &str) {
         let Some(closed) = self.count(limit) else {
             return;
         };
@@ -102,7 +102,7 @@ impl LimitLog {
     }
 
     /// Counts a connection. Returns the number since the last line if a line is due.
-    fn count(&self, limit: Limit) -> Option<u64> {
+    fn count(&self, limit: HealthLimit) -> Option<u64> {
         let now = Instant::now();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = counts.get_mut(&limit) else {
@@ -129,19 +129,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_limit_is_logged_once_a_minute_with_its_count() {
         let log = LimitLog::default();
-        assert_eq!(log.count(Limit::RequestTime), Some(1));
-        assert_eq!(log.count(Limit::RequestTime), None);
-        assert_eq!(log.count(Limit::RequestSize), Some(1));
+        assert_eq!(log.count(HealthLimit::RequestTime), Some(1));
+        assert_eq!(log.count(HealthLimit::RequestTime), None);
+        assert_eq!(log.count(HealthLimit::RequestSize), Some(1));
         tokio::time::advance(INTERVAL).await;
-        assert_eq!(log.count(Limit::RequestTime), Some(2));
-        assert_eq!(log.count(Limit::RequestTime), None);
+        assert_eq!(log.count(HealthLimit::RequestTime), Some(2));
+        assert_eq!(log.count(HealthLimit::RequestTime), None);
     }
 
     #[test]
     fn a_line_has_the_limit_in_words() {
-        let text = Limit::RequestTime.to_string();
+        let text = HealthLimit::RequestTime.to_string();
         assert_eq!(text, "a request within 1 s");
-        let text = Limit::AddressConnections.to_string();
+        let text = HealthLimit::AddressConnections.to_string();
         assert_eq!(text, "at most 16 concurrent connections from one address");
     }
 }

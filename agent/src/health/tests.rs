@@ -119,7 +119,7 @@ async fn a_request_must_be_complete_within_a_second() {
     let started = Instant::now();
     let (_idle, stream) = tokio::io::duplex(1024);
     let limit = service.serve_connection(stream).await;
-    assert_eq!(limit, Some(Limit::RequestTime));
+    assert_eq!(limit, Some(HealthLimit::RequestTime));
     assert_eq!(
         started.elapsed(),
         REQUEST_TIMEOUT,
@@ -135,7 +135,7 @@ async fn a_request_must_be_complete_within_a_second() {
         }
     };
     let (limit, ()) = tokio::join!(service.serve_connection(stream), sending);
-    assert_eq!(limit, Some(Limit::RequestTime));
+    assert_eq!(limit, Some(HealthLimit::RequestTime));
     assert!(
         started.elapsed() < REQUEST_TIMEOUT * 2,
         "a client that sends slowly"
@@ -150,7 +150,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
     let (mut client, stream) = tokio::io::duplex(32);
     client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
     let limit = service.serve_connection(stream).await;
-    assert_eq!(limit, Some(Limit::ResponseTime));
+    assert_eq!(limit, Some(HealthLimit::ResponseTime));
     assert_eq!(started.elapsed(), REQUEST_TIMEOUT + RESPONSE_TIMEOUT);
 }
 
@@ -181,7 +181,7 @@ async fn sizes_of_head_and_response_are_limited() {
     };
     let service_of_synced = service(synced());
     let (limit, ()) = tokio::join!(service_of_synced.serve_connection(stream), sending);
-    assert_eq!(limit, Some(Limit::RequestSize));
+    assert_eq!(limit, Some(HealthLimit::RequestSize));
 
     let server = ServerState::Unreachable {
         error: ProbeError {

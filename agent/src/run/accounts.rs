@@ -55,7 +55,7 @@ pub(super) fn record_initial_passwords(directory: &Path, settings: &AccountSetti
 
 /// What is to be done about an account that does not sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remedy {
+enum AccountRemedy {
     Create,
     /// Its setting changed since it last signed in.
     ChangePassword,
@@ -196,23 +196,23 @@ impl AccountMaintenance {
         admin.close().await;
         let known = self.record.hash(&account.display_name());
         match remedy(account, exists, denied, known) {
-            Remedy::Create => {
+            AccountRemedy::Create => {
                 self.change(account, &account.creation(), "Created").await?;
                 self.remember(account);
             }
-            Remedy::ChangePassword => {
+            AccountRemedy::ChangePassword => {
                 let what = "Its setting changed: changed the password of";
                 self.change(account, &[account.rotation()], what).await?;
                 self.remember(account);
             }
-            Remedy::Report => problems.push(format!(
+            AccountRemedy::Report => problems.push(format!(
                 "{variable} is not the password of account {name} in the database; set {variable} to that password, or run \
                  ALTER USER {quoted} IDENTIFIED BY '…' as an administrator",
                 variable = account.variable,
                 name = account.display_name(),
                 quoted = account.name(),
             )),
-            Remedy::Leave => self.remember(account),
+            AccountRemedy::Leave => self.remember(account),
         }
         Ok(())
     }
@@ -317,13 +317,20 @@ impl AccountMaintenance {
 }
 
 /// What to do about an account; `known` is the hash of the password with which it last signed in.
-fn remedy(account: &ManagedAccount, exists: bool, denied: bool, known: Option<&str>) -> Remedy {
+fn remedy(
+    account: &ManagedAccount,
+    exists: bool,
+    denied: bool,
+    known: Option<&str>,
+) -> AccountRemedy {
     let is_password = matches!(account.sign_in, SignIn::Password(_));
     match known {
-        _ if !exists => Remedy::Create,
-        Some(known) if is_password && known != configured_hash(account) => Remedy::ChangePassword,
-        _ if denied && is_password => Remedy::Report,
-        _ => Remedy::Leave,
+        _ if !exists => AccountRemedy::Create,
+        Some(known) if is_password && known != configured_hash(account) => {
+            AccountRemedy::ChangePassword
+        }
+        _ if denied && is_password => AccountRemedy::Report,
+        _ => AccountRemedy::Leave,
     }
 }
 
@@ -395,23 +402,23 @@ mod tests {
         let console = account("CONSOLE_PASSWORD", "console@%");
         let (new, old) = (native_password_hash("new"), native_password_hash("old"));
         for (exists, denied, known, expected) in [
-            (false, true, None, Remedy::Create),
-            (false, true, Some(&new), Remedy::Create),
-            (true, true, Some(&old), Remedy::ChangePassword),
-            (true, false, Some(&old), Remedy::ChangePassword),
+            (false, true, None, AccountRemedy::Create),
+            (false, true, Some(&new), AccountRemedy::Create),
+            (true, true, Some(&old), AccountRemedy::ChangePassword),
+            (true, false, Some(&old), AccountRemedy::ChangePassword),
             // A person changed it in the database, or another node with another setting.
-            (true, true, Some(&new), Remedy::Report),
+            (true, true, Some(&new), AccountRemedy::Report),
             // These data were never seen with a right setting.
-            (true, true, None, Remedy::Report),
-            (true, false, None, Remedy::Leave),
-            (true, false, Some(&new), Remedy::Leave),
+            (true, true, None, AccountRemedy::Report),
+            (true, false, None, AccountRemedy::Leave),
+            (true, false, Some(&new), AccountRemedy::Leave),
         ] {
             let found = remedy(&console, exists, denied, known.map(String::as_str));
             assert_eq!(found, expected, "{exists} {denied} {known:?}");
         }
         // An application's account of the system user's name.
         let own = account("", "mysql@localhost");
-        assert_eq!(remedy(&own, true, true, None), Remedy::Leave);
-        assert_eq!(remedy(&own, false, true, None), Remedy::Create);
+        assert_eq!(remedy(&own, true, true, None), AccountRemedy::Leave);
+        assert_eq!(remedy(&own, false, true, None), AccountRemedy::Create);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::api_command::ArgumentKind::{Attestations, Choice, Cluster, List, Number, Switch, Text};
 use super::api_command::{
-    AnswerView, ApiArgument, ApiCommand, ArgumentPlace, CLUSTER, Column, CommandRun, LIMIT,
+    AnswerView, ApiArgument, ApiCommand, ArgumentPlace, CLUSTER, CommandRun, LIMIT, TableColumn,
 };
 
 const KINDS: &[&str] = &[
@@ -64,14 +64,14 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
         .shown(AnswerView::Table {
             rows: "/actions",
             columns: &[
-                Column::Fact("ID", "/id"),
-                Column::Fact("CLUSTER", "/cluster"),
-                Column::Fact("KIND", "/kind"),
-                Column::Fact("STATE", "/state"),
-                Column::Fact("REQUESTED BY", "/requested_by"),
-                Column::Fact("REQUESTED AT", "/requested_at"),
-                Column::Optional("OUTCOME", "/outcome"),
-                Column::Optional("WAITS", "/waiting/message"),
+                TableColumn::Fact("ID", "/id"),
+                TableColumn::Fact("CLUSTER", "/cluster"),
+                TableColumn::Fact("KIND", "/kind"),
+                TableColumn::Fact("STATE", "/state"),
+                TableColumn::Fact("REQUESTED BY", "/requested_by"),
+                TableColumn::Fact("REQUESTED AT", "/requested_at"),
+                TableColumn::Optional("OUTCOME", "/outcome"),
+                TableColumn::Optional("WAITS", "/waiting/message"),
             ],
             notes: &[("more with --before", "/next_before")],
         }),

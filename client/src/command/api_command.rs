@@ -112,14 +112,14 @@ pub enum AnswerView {
     /// A table of the array at `rows`, and below it each of `notes` (title, pointer) that the answer has.
     Table {
         rows: &'static str,
-        columns: &'static [Column],
+        columns: &'static [TableColumn],
         notes: &'static [(&'static str, &'static str)],
     },
 }
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
-pub enum Column {
+pub enum TableColumn {
     /// The value at a pointer of the row; `unknown` if the answer has none.
     Fact(&'static str, &'static str),
     /// The value at a pointer of the row; `-` if the answer has none.
@@ -130,7 +130,7 @@ pub enum Column {
     Rare(&'static str, fn(&Value) -> String, &'static [&'static str]),
 }
 
-impl Column {
+impl TableColumn {
     pub(crate) const fn title(&self) -> &'static str {
         match self {
             Self::Fact(title, _) | Self::Optional(title, _) => title,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::api_command::ArgumentKind::{Choice, Cluster, List, Node, Number, Text, Time};
 use super::api_command::{
-    AnswerView, ApiArgument, ApiCommand, ArgumentPlace, CLUSTER, Column, CommandRun, LIMIT,
+    AnswerView, ApiArgument, ApiCommand, ArgumentPlace, CLUSTER, CommandRun, LIMIT, TableColumn,
 };
 
 const NODE: ApiArgument = ApiArgument::path("node", Node, "The node's id");
@@ -29,12 +29,12 @@ const STEP: ApiArgument = ApiArgument::query("step", Number, "Seconds of one int
 const SERIES_VIEW: AnswerView = AnswerView::Table {
     rows: "/series",
     columns: &[
-        Column::Fact("NODE", "/node"),
-        Column::Fact("NAME", "/name"),
-        Column::Fact("UNIT", "/unit"),
-        Column::Made("MIN", |row| extreme(row, "/min", f64::min), &["/min"]),
-        Column::Made("LAST MEAN", last_mean, &["/mean"]),
-        Column::Made("MAX", |row| extreme(row, "/max", f64::max), &["/max"]),
+        TableColumn::Fact("NODE", "/node"),
+        TableColumn::Fact("NAME", "/name"),
+        TableColumn::Fact("UNIT", "/unit"),
+        TableColumn::Made("MIN", |row| extreme(row, "/min", f64::min), &["/min"]),
+        TableColumn::Made("LAST MEAN", last_mean, &["/mean"]),
+        TableColumn::Made("MAX", |row| extreme(row, "/max", f64::max), &["/max"]),
     ],
     notes: &[
         ("from", "/from"),
@@ -73,13 +73,13 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/clusters",
         columns: &[
-            Column::Fact("CLUSTER", "/name"),
-            Column::Fact("VERDICT", "/verdict/state"),
-            Column::Made("SYNCED", synced, &["/synced", "/expected"]),
-            Column::Fact("SEQNO", "/position/seqno"),
-            Column::Fact("OBSERVED AT", "/observed_at"),
-            Column::Rare("LABELS", labels, &["/labels"]),
-            Column::Optional("REASONS", "/verdict/reasons/*/message"),
+            TableColumn::Fact("CLUSTER", "/name"),
+            TableColumn::Fact("VERDICT", "/verdict/state"),
+            TableColumn::Made("SYNCED", synced, &["/synced", "/expected"]),
+            TableColumn::Fact("SEQNO", "/position/seqno"),
+            TableColumn::Fact("OBSERVED AT", "/observed_at"),
+            TableColumn::Rare("LABELS", labels, &["/labels"]),
+            TableColumn::Optional("REASONS", "/verdict/reasons/*/message"),
         ],
         notes: &[("notice", "/notices")],
     }),
@@ -116,11 +116,11 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/keys",
         columns: &[
-            Column::Fact("KEY", "/key"),
-            Column::Fact("REVISION", "/revision"),
-            Column::Optional("TTL", "/ttl"),
-            Column::Made("STALE", stale_key, &["/stale", "/reason"]),
-            Column::Fact("VALUE", "/value"),
+            TableColumn::Fact("KEY", "/key"),
+            TableColumn::Fact("REVISION", "/revision"),
+            TableColumn::Optional("TTL", "/ttl"),
+            TableColumn::Made("STALE", stale_key, &["/stale", "/reason"]),
+            TableColumn::Fact("VALUE", "/value"),
         ],
         notes: &[("observed at", "/observed_at")],
     }),
@@ -146,10 +146,10 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/steps",
         columns: &[
-            Column::Fact("NODE", "/node"),
-            Column::Fact("STATE", "/state"),
-            Column::Fact("STARTED AT", "/started_at"),
-            Column::Fact("MESSAGE", "/message"),
+            TableColumn::Fact("NODE", "/node"),
+            TableColumn::Fact("STATE", "/state"),
+            TableColumn::Fact("STARTED AT", "/started_at"),
+            TableColumn::Fact("MESSAGE", "/message"),
         ],
         notes: &[("complete", "/complete"), ("observed at", "/observed_at")],
     }),
@@ -162,11 +162,11 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/nodes",
         columns: &[
-            Column::Fact("NODE", "/node"),
-            Column::Fact("AWAY", "/away"),
-            Column::Fact("TRANSFER", "/forecast/transfer"),
-            Column::Optional("UNTIL", "/forecast/until"),
-            Column::Fact("SUMMARY", "/summary"),
+            TableColumn::Fact("NODE", "/node"),
+            TableColumn::Fact("AWAY", "/away"),
+            TableColumn::Fact("TRANSFER", "/forecast/transfer"),
+            TableColumn::Optional("UNTIL", "/forecast/until"),
+            TableColumn::Fact("SUMMARY", "/summary"),
         ],
         notes: &[("observed at", "/observed_at")],
     }),
@@ -182,14 +182,14 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/nodes",
         columns: &[
-            Column::Fact("NODE", "/id"),
-            Column::Optional("NAME", "/name"),
-            Column::Fact("STATE", "/state"),
-            Column::Fact("STATUS", "/cluster_status"),
-            Column::Made("SEQNO", seqno, &["/position/seqno", "/position_fresh"]),
-            Column::Fact("BEHIND", "/behind"),
-            Column::Made("STALE", stale_sources, &["/sources"]),
-            Column::Optional("VERSION", "/version"),
+            TableColumn::Fact("NODE", "/id"),
+            TableColumn::Optional("NAME", "/name"),
+            TableColumn::Fact("STATE", "/state"),
+            TableColumn::Fact("STATUS", "/cluster_status"),
+            TableColumn::Made("SEQNO", seqno, &["/position/seqno", "/position_fresh"]),
+            TableColumn::Fact("BEHIND", "/behind"),
+            TableColumn::Made("STALE", stale_sources, &["/sources"]),
+            TableColumn::Optional("VERSION", "/version"),
         ],
         notes: &[("observed at", "/observed_at")],
     }),
@@ -267,13 +267,13 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/events",
         columns: &[
-            Column::Fact("NUMBER", "/sequence"),
-            Column::Fact("AT", "/at"),
-            Column::Fact("KIND", "/kind"),
-            Column::Optional("NODE", "/node"),
-            Column::Optional("FROM", "/from"),
-            Column::Fact("TO", "/to"),
-            Column::Optional("REASONS", "/reasons/*/message"),
+            TableColumn::Fact("NUMBER", "/sequence"),
+            TableColumn::Fact("AT", "/at"),
+            TableColumn::Fact("KIND", "/kind"),
+            TableColumn::Optional("NODE", "/node"),
+            TableColumn::Optional("FROM", "/from"),
+            TableColumn::Fact("TO", "/to"),
+            TableColumn::Optional("REASONS", "/reasons/*/message"),
         ],
         notes: &[("more with --before", "/next_before")],
     }),
@@ -286,12 +286,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/findings",
         columns: &[
-            Column::Fact("SEVERITY", "/severity"),
-            Column::Fact("CODE", "/code"),
-            Column::Optional("SUBJECT", "/subject"),
-            Column::Optional("NODES", "/nodes"),
-            Column::Optional("ACKNOWLEDGED BY", "/acknowledged/by"),
-            Column::Fact("MESSAGE", "/message"),
+            TableColumn::Fact("SEVERITY", "/severity"),
+            TableColumn::Fact("CODE", "/code"),
+            TableColumn::Optional("SUBJECT", "/subject"),
+            TableColumn::Optional("NODES", "/nodes"),
+            TableColumn::Optional("ACKNOWLEDGED BY", "/acknowledged/by"),
+            TableColumn::Fact("MESSAGE", "/message"),
         ],
         notes: &[
             ("not looked at", "/unseen"),
@@ -333,9 +333,9 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/history_alarms",
         columns: &[
-            Column::Fact("NUMBER", "/number"),
-            Column::Fact("AT", "/at"),
-            Column::Fact("KIND", "/kind"),
+            TableColumn::Fact("NUMBER", "/number"),
+            TableColumn::Fact("AT", "/at"),
+            TableColumn::Fact("KIND", "/kind"),
         ],
         notes: &[],
     }),

@@ -1,7 +1,7 @@
 //! Notification targets and deliveries.
 
 use super::api_command::ArgumentKind::{Choice, Text};
-use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
+use super::api_command::{AnswerView, ApiArgument, ApiCommand, LIMIT, TableColumn};
 
 const ID: ApiArgument = ApiArgument::path("id", Text("ID"), "The target's id");
 const DOCUMENT: ApiArgument = ApiArgument::document(
@@ -25,14 +25,14 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/targets",
         columns: &[
-            Column::Fact("ID", "/id"),
-            Column::Fact("NAME", "/name"),
-            Column::Fact("TYPE", "/type"),
-            Column::Fact("ENABLED", "/enabled"),
-            Column::Fact("WAITING", "/waiting"),
-            Column::Optional("LAST DELIVERY", "/last/state"),
-            Column::Optional("URL", "/url"),
-            Column::Optional("TO", "/to"),
+            TableColumn::Fact("ID", "/id"),
+            TableColumn::Fact("NAME", "/name"),
+            TableColumn::Fact("TYPE", "/type"),
+            TableColumn::Fact("ENABLED", "/enabled"),
+            TableColumn::Fact("WAITING", "/waiting"),
+            TableColumn::Optional("LAST DELIVERY", "/last/state"),
+            TableColumn::Optional("URL", "/url"),
+            TableColumn::Optional("TO", "/to"),
         ],
         notes: &[("e-mail is set up", "/smtp")],
     }),
@@ -87,12 +87,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/deliveries",
         columns: &[
-            Column::Fact("TARGET", "/target"),
-            Column::Fact("NOTICE", "/notice/id"),
-            Column::Fact("STATE", "/state"),
-            Column::Fact("ATTEMPTS", "/attempts"),
-            Column::Fact("QUEUED AT", "/queued_at"),
-            Column::Fact("TITLE", "/notice/title"),
+            TableColumn::Fact("TARGET", "/target"),
+            TableColumn::Fact("NOTICE", "/notice/id"),
+            TableColumn::Fact("STATE", "/state"),
+            TableColumn::Fact("ATTEMPTS", "/attempts"),
+            TableColumn::Fact("QUEUED AT", "/queued_at"),
+            TableColumn::Fact("TITLE", "/notice/title"),
         ],
         notes: &[("more", "/more")],
     }),

@@ -1,7 +1,7 @@
 //! Status pages, incidents, maintenance and announcements.
 
 use super::api_command::ArgumentKind::{Choice, Cluster, Clusters, List, Text, Time};
-use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
+use super::api_command::{AnswerView, ApiArgument, ApiCommand, LIMIT, TableColumn};
 
 const SLUG: ApiArgument = ApiArgument::path("slug", Text("SLUG"), "The page's name in its address");
 const ID: ApiArgument = ApiArgument::path("id", Text("ID"), "The id, as the list shows it");
@@ -40,11 +40,11 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/pages",
         columns: &[
-            Column::Fact("SLUG", "/slug"),
-            Column::Fact("TITLE", "/title"),
-            Column::Fact("VISIBILITY", "/visibility"),
-            Column::Optional("CLUSTERS", "/clusters/*/cluster"),
-            Column::Fact("URL", "/url"),
+            TableColumn::Fact("SLUG", "/slug"),
+            TableColumn::Fact("TITLE", "/title"),
+            TableColumn::Fact("VISIBILITY", "/visibility"),
+            TableColumn::Optional("CLUSTERS", "/clusters/*/cluster"),
+            TableColumn::Fact("URL", "/url"),
         ],
         notes: &[],
     }),
@@ -114,12 +114,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/incidents",
         columns: &[
-            Column::Fact("ID", "/id"),
-            Column::Fact("STATE", "/state"),
-            Column::Fact("OPENED AT", "/opened_at"),
-            Column::Optional("RESOLVED AT", "/resolved_at"),
-            Column::Fact("CLUSTERS", "/clusters"),
-            Column::Fact("TITLE", "/title"),
+            TableColumn::Fact("ID", "/id"),
+            TableColumn::Fact("STATE", "/state"),
+            TableColumn::Fact("OPENED AT", "/opened_at"),
+            TableColumn::Optional("RESOLVED AT", "/resolved_at"),
+            TableColumn::Fact("CLUSTERS", "/clusters"),
+            TableColumn::Fact("TITLE", "/title"),
         ],
         notes: &[],
     }),
@@ -151,12 +151,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/maintenance",
         columns: &[
-            Column::Fact("ID", "/id"),
-            Column::Fact("PHASE", "/phase"),
-            Column::Fact("FROM", "/from"),
-            Column::Fact("UNTIL", "/until"),
-            Column::Fact("CLUSTERS", "/clusters"),
-            Column::Fact("TITLE", "/title"),
+            TableColumn::Fact("ID", "/id"),
+            TableColumn::Fact("PHASE", "/phase"),
+            TableColumn::Fact("FROM", "/from"),
+            TableColumn::Fact("UNTIL", "/until"),
+            TableColumn::Fact("CLUSTERS", "/clusters"),
+            TableColumn::Fact("TITLE", "/title"),
         ],
         notes: &[],
     }),
@@ -188,12 +188,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/announcements",
         columns: &[
-            Column::Fact("ID", "/id"),
-            Column::Fact("AT", "/at"),
-            Column::Optional("UNTIL", "/until"),
-            Column::Optional("WITHDRAWN AT", "/withdrawn_at"),
-            Column::Optional("PAGES", "/pages"),
-            Column::Fact("TITLE", "/title"),
+            TableColumn::Fact("ID", "/id"),
+            TableColumn::Fact("AT", "/at"),
+            TableColumn::Optional("UNTIL", "/until"),
+            TableColumn::Optional("WITHDRAWN AT", "/withdrawn_at"),
+            TableColumn::Optional("PAGES", "/pages"),
+            TableColumn::Fact("TITLE", "/title"),
         ],
         notes: &[],
     }),

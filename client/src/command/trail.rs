@@ -4,7 +4,7 @@ use galera::access::RoleGrant;
 use serde_json::Value;
 
 use super::api_command::ArgumentKind::{Cluster, Number, Text};
-use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
+use super::api_command::{AnswerView, ApiArgument, ApiCommand, LIMIT, TableColumn};
 
 const NAME: ApiArgument = ApiArgument::path("name", Text("NAME"), "The account");
 
@@ -23,12 +23,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/entries",
         columns: &[
-            Column::Fact("NUMBER", "/sequence"),
-            Column::Fact("AT", "/at"),
-            Column::Fact("ACTOR", "/actor"),
-            Column::Fact("EVENT", "/event"),
-            Column::Optional("CLUSTER", "/cluster"),
-            Column::Optional("SUBJECT", "/subject"),
+            TableColumn::Fact("NUMBER", "/sequence"),
+            TableColumn::Fact("AT", "/at"),
+            TableColumn::Fact("ACTOR", "/actor"),
+            TableColumn::Fact("EVENT", "/event"),
+            TableColumn::Optional("CLUSTER", "/cluster"),
+            TableColumn::Optional("SUBJECT", "/subject"),
         ],
         notes: &[
             ("begins at entry", "/begins_at"),
@@ -43,9 +43,9 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/alarms",
         columns: &[
-            Column::Fact("AT", "/at"),
-            Column::Fact("KIND", "/kind"),
-            Column::Fact("TEXT", "/text"),
+            TableColumn::Fact("AT", "/at"),
+            TableColumn::Fact("KIND", "/kind"),
+            TableColumn::Fact("TEXT", "/text"),
         ],
         notes: &[],
     }),
@@ -57,12 +57,12 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/accounts",
         columns: &[
-            Column::Fact("NAME", "/name"),
-            Column::Optional("KIND", "/kind"),
-            Column::Made("ROLES", account_roles, &["/roles", "/grants"]),
-            Column::Fact("DISABLED", "/disabled"),
-            Column::Fact("SECOND FACTOR", "/second_factor"),
-            Column::Optional("E-MAIL", "/email"),
+            TableColumn::Fact("NAME", "/name"),
+            TableColumn::Optional("KIND", "/kind"),
+            TableColumn::Made("ROLES", account_roles, &["/roles", "/grants"]),
+            TableColumn::Fact("DISABLED", "/disabled"),
+            TableColumn::Fact("SECOND FACTOR", "/second_factor"),
+            TableColumn::Optional("E-MAIL", "/email"),
         ],
         notes: &[("damaged", "/damaged")],
     }),
@@ -80,10 +80,10 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     .shown(AnswerView::Table {
         rows: "/settings",
         columns: &[
-            Column::Fact("SETTING", "/flag"),
-            Column::Optional("VALUE", "/value"),
-            Column::Fact("SOURCE", "/source"),
-            Column::Optional("AFTER RESTART", "/after_restart"),
+            TableColumn::Fact("SETTING", "/flag"),
+            TableColumn::Optional("VALUE", "/value"),
+            TableColumn::Fact("SOURCE", "/source"),
+            TableColumn::Optional("AFTER RESTART", "/after_restart"),
         ],
         notes: &[],
     }),

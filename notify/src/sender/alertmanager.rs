@@ -36,7 +36,7 @@ pub(crate) struct FiringAlert {
 /// An alert as Alertmanager's API expects it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Alert {
+pub(crate) struct AlertmanagerAlert {
     labels: BTreeMap<&'static str, String>,
     annotations: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
@@ -51,7 +51,7 @@ pub(super) fn alerts(
     link: &str,
     approve: Option<&str>,
     now: Timestamp,
-) -> Vec<Alert> {
+) -> Vec<AlertmanagerAlert> {
     match notification.kind {
         NotificationKind::Verdict => verdict_alerts(notification, link, now),
         NotificationKind::ActionRequested => {
@@ -112,7 +112,11 @@ pub(super) fn alerts(
 }
 
 /// One alert for each code, resolved when its findings ended. The metric of findings shows how long one lasts.
-fn finding_alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
+fn finding_alerts(
+    notification: &Notification,
+    link: &str,
+    now: Timestamp,
+) -> Vec<AlertmanagerAlert> {
     let Some(finding) = &notification.finding else {
         return Vec::new();
     };
@@ -129,7 +133,11 @@ fn finding_alerts(notification: &Notification, link: &str, now: Timestamp) -> Ve
 }
 
 /// The alert of a verdict that still holds, with a later end.
-pub(super) fn repeated_alert(firing: &FiringAlert, link: &str, now: Timestamp) -> Option<Alert> {
+pub(super) fn repeated_alert(
+    firing: &FiringAlert,
+    link: &str,
+    now: Timestamp,
+) -> Option<AlertmanagerAlert> {
     let problem = firing.notification.problem.as_ref()?;
     let labels = verdict_labels(&firing.notification, problem.verdict);
     Some(new_alert(
@@ -141,7 +149,11 @@ pub(super) fn repeated_alert(firing: &FiringAlert, link: &str, now: Timestamp) -
     ))
 }
 
-fn verdict_alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
+fn verdict_alerts(
+    notification: &Notification,
+    link: &str,
+    now: Timestamp,
+) -> Vec<AlertmanagerAlert> {
     let Some(problem) = &notification.problem else {
         // An alarm about the data. The metric of open alarms shows how long one lasts.
         let labels = base_labels("GaleraDataAlarm", notification, notification.severity);
@@ -173,7 +185,11 @@ fn verdict_alerts(notification: &Notification, link: &str, now: Timestamp) -> Ve
     alerts
 }
 
-fn resolved_request_alert(notification: &Notification, link: &str, now: Timestamp) -> Alert {
+fn resolved_request_alert(
+    notification: &Notification,
+    link: &str,
+    now: Timestamp,
+) -> AlertmanagerAlert {
     new_alert(
         notification,
         link,
@@ -237,13 +253,13 @@ fn new_alert(
     labels: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
     ends_at: Timestamp,
-) -> Alert {
+) -> AlertmanagerAlert {
     let annotations = BTreeMap::from([
         ("summary", notification.title.clone()),
         ("description", notification.text.clone()),
         ("notice", notification.id.clone()),
     ]);
-    Alert {
+    AlertmanagerAlert {
         labels,
         annotations,
         starts_at: starts_at.min(ends_at),

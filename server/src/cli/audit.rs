@@ -33,7 +33,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let config = config::load_for_admin(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
     if command == "verify" {
-        let expectation = verify::Expectation::read(matches)?;
+        let expectation = verify::ExpectedTrail::read(matches)?;
         return verify::run(config, &expectation);
     }
     let format = matches

@@ -31,7 +31,7 @@ pub struct RouteAccess {
     /// The path, with parameters in braces.
     pub path: &'static str,
     /// Who may use it.
-    pub requirement: Requirement,
+    pub requirement: AccessRequirement,
     /// With which credentials.
     pub credentials: CredentialRule,
     /// What it concerns.
@@ -40,7 +40,7 @@ pub struct RouteAccess {
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requirement {
+pub enum AccessRequirement {
     /// Everyone.
     Public,
     /// Every account, also one that must enrol a second factor first.
@@ -117,7 +117,7 @@ fn undecided(what: &str) -> ApiError {
 }
 
 async fn check(app: &AppState, access: &RouteAccess, parts: &mut Parts) -> ApiResult<()> {
-    if access.requirement == Requirement::Public {
+    if access.requirement == AccessRequirement::Public {
         return match parts.extensions.get::<RequestIdentity>() {
             Some(RequestIdentity::Authenticated(session)) => {
                 check_credential(access, &session.principal)
@@ -127,7 +127,7 @@ async fn check(app: &AppState, access: &RouteAccess, parts: &mut Parts) -> ApiRe
     }
     let AnyCredential(session) = AnyCredential::from_request_parts(parts, &()).await?;
     check_credential(access, &session.principal)?;
-    if access.requirement == Requirement::Own {
+    if access.requirement == AccessRequirement::Own {
         return Ok(());
     }
     let CurrentSession(session) = CurrentSession::from_request_parts(parts, &()).await?;
@@ -143,7 +143,7 @@ async fn check(app: &AppState, access: &RouteAccess, parts: &mut Parts) -> ApiRe
     };
     let verb: [Operation; 1];
     let operations = match access.requirement {
-        Requirement::Operations(operations) => operations,
+        AccessRequirement::Operations(operations) => operations,
         // The handler refuses an unknown verb.
         _ => {
             let operation = operation_of_verb(&parameter("verb").unwrap_or_default());

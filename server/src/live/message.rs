@@ -33,7 +33,7 @@ pub(super) enum TopicName {
 
 /// Which topics a viewer wants in which form. The text of each topic is repeated in its frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subscription {
+pub(super) struct LiveSubscription {
     pub(super) form: FrameForm,
     pub(super) topics: Vec<(String, TopicName)>,
 }
@@ -77,7 +77,7 @@ struct VersionedRequest {
 /// A [`SubscribeError`] if the text is not a subscription.
 pub(super) fn parse_subscription(
     text: &str,
-) -> Result<(Subscription, Vec<SubscribeError>), SubscribeError> {
+) -> Result<(LiveSubscription, Vec<SubscribeError>), SubscribeError> {
     match serde_json::from_str::<VersionOnly>(text) {
         Ok(VersionOnly { version: 2 }) => {
             let example =
@@ -121,7 +121,7 @@ fn parse_topics(
     form: FrameForm,
     texts: &[String],
     parse: fn(&str) -> Result<TopicName, SubscribeError>,
-) -> Result<(Subscription, Vec<SubscribeError>), SubscribeError> {
+) -> Result<(LiveSubscription, Vec<SubscribeError>), SubscribeError> {
     if texts.len() > TOPICS_MAX {
         return Err(SubscribeError::new(
             "too_many_topics",
@@ -142,11 +142,14 @@ fn parse_topics(
             Err(error) => errors.push(error),
         }
     }
-    Ok((Subscription { form, topics }, errors))
+    Ok((LiveSubscription { form, topics }, errors))
 }
 
 /// Removes the windows of the overview beyond [`WINDOWS_MAX`], with an error for each.
-fn limit_windows(mut wanted: Subscription, errors: &mut Vec<SubscribeError>) -> Subscription {
+fn limit_windows(
+    mut wanted: LiveSubscription,
+    errors: &mut Vec<SubscribeError>,
+) -> LiveSubscription {
     let mut windows = 0;
     wanted.topics.retain(|(text, topic)| {
         windows += usize::from(matches!(topic, TopicName::Overview(_)));
@@ -303,7 +306,7 @@ mod tests {
 
     use super::*;
 
-    fn names(subscription: Subscription) -> Vec<TopicName> {
+    fn names(subscription: LiveSubscription) -> Vec<TopicName> {
         let topics = subscription.topics.into_iter();
         topics.map(|(_, name)| name).collect()
     }

@@ -17,7 +17,7 @@ use monitor::{ClusterDirectory, Monitor};
 use tokio::sync::watch;
 
 use super::LiveSources;
-use super::message::{FrameForm, SubscribeError, Subscription, TopicName, unknown_cluster};
+use super::message::{FrameForm, LiveSubscription, SubscribeError, TopicName, unknown_cluster};
 use super::shared::{SharedTopics, TopicContent, TopicReceiver};
 use crate::actions::{ActionService, ActionsSnapshot, PublishedAction};
 
@@ -83,7 +83,7 @@ impl TopicSubscription {
     }
 
     /// Replaces the topics; each one is due immediately. Returns an error for each that cannot be served.
-    pub(super) fn replace(&mut self, wanted: Subscription) -> Vec<SubscribeError> {
+    pub(super) fn replace(&mut self, wanted: LiveSubscription) -> Vec<SubscribeError> {
         self.next_index = 0;
         let mut errors = Vec::new();
         // The former topics are kept until the new ones are followed, so that a worker that both need continues.

@@ -39,7 +39,7 @@ const HEALTH_ONLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What connections are served with.
 #[derive(Clone)]
-pub(super) struct Routers {
+pub(super) struct ConnectionRouters {
     pub(super) full: Router,
     /// Health checks; an error for everything else.
     pub(super) health_only: Router,
@@ -75,7 +75,7 @@ pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Accepts until `shutdown`.
 pub(super) async fn accept(
     listener: TcpListener,
-    routers: Routers,
+    routers: ConnectionRouters,
     table: Arc<ConnectionTable>,
     tasks: Tasks,
 ) {
@@ -111,7 +111,7 @@ pub(super) async fn accept(
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
-    routers: Routers,
+    routers: ConnectionRouters,
     table: Arc<ConnectionTable>,
     slot: ConnectionSlot,
     shutdown: CancellationToken,
@@ -161,10 +161,10 @@ impl AcceptedConnection<'_> {
             return self.serve_requests(stream, &state, router).await;
         };
         match self.handshake(stream, &tls.acceptor).await {
-            Some(Handshake::Done(stream, state)) => {
+            Some(ClientHandshake::Done(stream, state)) => {
                 self.serve_requests(stream, &state, router).await;
             }
-            Some(Handshake::WithoutTls(stream)) => {
+            Some(ClientHandshake::WithoutTls(stream)) => {
                 let this = Self {
                     keep_alive: false,
                     ..self
@@ -185,17 +185,21 @@ impl AcceptedConnection<'_> {
     }
 
     /// The handshake; `None` when it failed, took too long or the console stops.
-    async fn handshake(&self, stream: TcpStream, acceptor: &TlsAcceptor) -> Option<Handshake> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        acceptor: &TlsAcceptor,
+    ) -> Option<ClientHandshake> {
         let handshake = async {
             let mut first = [0];
             if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
-                return Ok(Handshake::WithoutTls(stream));
+                return Ok(ClientHandshake::WithoutTls(stream));
             }
             let (stream, state) = self.bounded(stream);
             let stream = acceptor.accept(stream).await?;
             // The client has answered; what it sent was not yet part of a request.
             state.forget_received();
-            Ok::<_, std::io::Error>(Handshake::Done(Box::new(stream), state))
+            Ok::<_, std::io::Error>(ClientHandshake::Done(Box::new(stream), state))
         };
         let peer = self.peer;
         tokio::select! {
@@ -262,7 +266,7 @@ impl AcceptedConnection<'_> {
 }
 
 /// How a client began.
-enum Handshake {
+enum ClientHandshake {
     Done(Box<TlsStream<ProgressStream<TcpStream>>>, Arc<StreamState>),
     /// With a request instead of a handshake.
     WithoutTls(TcpStream),

@@ -8,7 +8,7 @@ use axum::body::Body;
 use console_core::clock::now;
 use galera::access::{ClusterScope, Operation, Role, RoleAssignment, RoleGrant, check_permission};
 use galera_console::http::{
-    CredentialRule, Requirement, RouteAccess, RouteReach, access_table, operation_of_verb,
+    AccessRequirement, CredentialRule, RouteAccess, RouteReach, access_table, operation_of_verb,
 };
 use http::Method;
 use http::header::CONTENT_TYPE;
@@ -53,7 +53,7 @@ impl CredentialHolder {
 
     /// The status and code of a refusal; `None` if the request reaches its handler.
     fn refusal(&self, access: &RouteAccess, verb: &str) -> Option<(u16, &'static str)> {
-        let public = access.requirement == Requirement::Public;
+        let public = access.requirement == AccessRequirement::Public;
         match self.kind {
             HolderKind::Over(code) => return Some((401, code)),
             HolderKind::Nobody if public => return None,
@@ -64,7 +64,10 @@ impl CredentialHolder {
             _ => {}
         }
         if self.is_limited_account
-            && !matches!(access.requirement, Requirement::Public | Requirement::Own)
+            && !matches!(
+                access.requirement,
+                AccessRequirement::Public | AccessRequirement::Own
+            )
         {
             // Before the roles: what is outside does not exist.
             match access.reach {
@@ -78,9 +81,9 @@ impl CredentialHolder {
         }
         let verb = [operation_of_verb(verb).unwrap_or(Operation::View)];
         let operations: &[Operation] = match access.requirement {
-            Requirement::Public | Requirement::Own => return None,
-            Requirement::Operations(operations) => operations,
-            Requirement::ActionVerb => &verb,
+            AccessRequirement::Public | AccessRequirement::Own => return None,
+            AccessRequirement::Operations(operations) => operations,
+            AccessRequirement::ActionVerb => &verb,
         };
         let permitted = |operation: &&Operation| check_permission(&self.roles, **operation).is_ok();
         let permitted: Vec<Operation> = operations.iter().filter(permitted).copied().collect();
@@ -264,7 +267,7 @@ async fn every_route_role_cluster_and_credential() {
     for holder in &holders {
         for access in access_table() {
             let verbs = match access.requirement {
-                Requirement::ActionVerb => &VERBS[..],
+                AccessRequirement::ActionVerb => &VERBS[..],
                 _ => &[""],
             };
             let ends_session = access.method == "DELETE"

@@ -2,7 +2,7 @@
 
 /// What a server does to one client.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum MisbehaviorStep {
     /// Sends a packet with the next number.
     Packet(Vec<u8>),
     /// Sends these bytes as they are.
@@ -17,7 +17,7 @@ pub(super) enum Step {
     Silence,
 }
 
-use Step::{Bytes, Endlessly, Packet, Receive, Silence, Trickle};
+use MisbehaviorStep::{Bytes, Endlessly, Packet, Receive, Silence, Trickle};
 
 /// One way to violate the protocol, or to stretch it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +114,11 @@ impl Misbehavior {
         Self::Warnings,
     ];
 
-    pub(super) fn script(self) -> Vec<Step> {
-        let greeted = |rest: Vec<Step>| [vec![Packet(greeting()), Receive], rest].concat();
-        let signed_in = |rest: Vec<Step>| greeted([vec![Packet(ok(0)), Receive], rest].concat());
+    pub(super) fn script(self) -> Vec<MisbehaviorStep> {
+        let greeted =
+            |rest: Vec<MisbehaviorStep>| [vec![Packet(greeting()), Receive], rest].concat();
+        let signed_in =
+            |rest: Vec<MisbehaviorStep>| greeted([vec![Packet(ok(0)), Receive], rest].concat());
         let switch = |plugin: &str, challenge: &[u8]| {
             Packet([&[0xfe][..], plugin.as_bytes(), &[0], challenge].concat())
         };
@@ -298,7 +300,7 @@ pub(super) fn definition() -> Vec<u8> {
     b"\x03def\0\0\0\x04name\0\x0c\x2d\0\0\x01\0\0\xfd\0\0\0\0\0".into()
 }
 
-fn column() -> Step {
+fn column() -> MisbehaviorStep {
     Packet(definition())
 }
 

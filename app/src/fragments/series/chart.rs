@@ -296,16 +296,22 @@ impl<'a> Chart<'a> {
     /// The values as a table, a bounded number of rows.
     pub(super) fn values(&self) -> El {
         let all = std::slice::from_ref(&self.series);
-        let column = |values: fn(&NodeSeries) -> &[Option<f64>], how: Summary| {
+        let column = |values: fn(&NodeSeries) -> &[Option<f64>], how: ColumnSummary| {
             summarized(all, values, how)
                 .into_iter()
                 .next()
                 .unwrap_or_default()
         };
         let columns = [
-            ("Lowest", column(|series| &series.min, Summary::Lowest)),
-            ("Mean", column(|series| &series.mean, Summary::Mean)),
-            ("Highest", column(|series| &series.max, Summary::Highest)),
+            (
+                "Lowest",
+                column(|series| &series.min, ColumnSummary::Lowest),
+            ),
+            ("Mean", column(|series| &series.mean, ColumnSummary::Mean)),
+            (
+                "Highest",
+                column(|series| &series.max, ColumnSummary::Highest),
+            ),
         ];
         let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
         let columns: Vec<_> = columns.into_iter().map(|(_, column)| column).collect();
@@ -329,12 +335,12 @@ pub(super) fn values_by_node(
     let Some(first) = series.first() else {
         return Content::None;
     };
-    let columns = summarized(series, |series| &series.mean, Summary::Mean);
+    let columns = summarized(series, |series| &series.mean, ColumnSummary::Mean);
     table(metric, span, first.mean.len(), labels.to_vec(), &columns).into()
 }
 
 #[derive(Clone, Copy)]
-enum Summary {
+enum ColumnSummary {
     Lowest,
     Mean,
     Highest,
@@ -348,7 +354,7 @@ fn group(count: usize) -> usize {
 fn summarized(
     series: &[&NodeSeries],
     values: impl Fn(&NodeSeries) -> &[Option<f64>],
-    how: Summary,
+    how: ColumnSummary,
 ) -> Vec<Vec<Option<f64>>> {
     let of_one = |series: &&NodeSeries| {
         let values = values(series);
@@ -357,9 +363,9 @@ fn summarized(
             let known: Vec<f64> = row.iter().flatten().copied().collect();
             let first = *known.first()?;
             Some(match how {
-                Summary::Lowest => known.iter().copied().fold(first, f64::min),
-                Summary::Highest => known.iter().copied().fold(first, f64::max),
-                Summary::Mean => known.iter().sum::<f64>() / known.len() as f64,
+                ColumnSummary::Lowest => known.iter().copied().fold(first, f64::min),
+                ColumnSummary::Highest => known.iter().copied().fold(first, f64::max),
+                ColumnSummary::Mean => known.iter().sum::<f64>() / known.len() as f64,
             })
         })
         .collect()

@@ -12,33 +12,33 @@ use crate::recover::plan::Plan;
 use crate::timestamp::Timestamp;
 
 /// [`ActionEvent::Begin`](super::ActionEvent::Begin) with the account or replica that starts the action.
-pub(super) struct Start<'a> {
+pub(super) struct ActionStart<'a> {
     pub(super) by: &'a str,
     pub(super) replica: &'a ReplicaId,
     pub(super) fence: i64,
-    pub(super) basis: Basis<'a>,
+    pub(super) basis: ExecutionBasis<'a>,
     pub(super) recovery_pause: Option<&'a RecoveryPause>,
 }
 
 /// What an execution rests on, computed and read just now.
 #[derive(Clone, Copy)]
-pub(super) struct Basis<'a> {
+pub(super) struct ExecutionBasis<'a> {
     pub(super) plan: &'a Plan,
     pub(super) accounts: &'a CurrentAccounts,
 }
 
 /// [`ActionEvent::Intend`](super::ActionEvent::Intend).
-pub(super) struct Intention<'a> {
+pub(super) struct StepIntention<'a> {
     pub(super) fence: i64,
     /// Index into the plan's steps.
     pub(super) step: usize,
-    pub(super) basis: Basis<'a>,
+    pub(super) basis: ExecutionBasis<'a>,
     pub(super) recovery_pause: Option<&'a RecoveryPause>,
 }
 
 pub(super) fn begin(
     action: &mut Action,
-    start: &Start<'_>,
+    start: &ActionStart<'_>,
     limits: &ActionLimits,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
@@ -67,7 +67,7 @@ pub(super) fn begin(
 fn check_basis(
     action: &mut Action,
     replica: &ReplicaId,
-    basis: Basis<'_>,
+    basis: ExecutionBasis<'_>,
     step: Option<usize>,
     limits: &ActionLimits,
     now: Timestamp,
@@ -165,11 +165,11 @@ fn executing_replica(
 
 pub(super) fn intend(
     action: &mut Action,
-    intention: &Intention<'_>,
+    intention: &StepIntention<'_>,
     limits: &ActionLimits,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
-    let Intention { fence, step, .. } = *intention;
+    let StepIntention { fence, step, .. } = *intention;
     let replica = executing_replica(action, fence, "executing a step")?;
     let id = || action.id.clone();
     match action.steps.get(step).map(|record| record.state) {

@@ -56,11 +56,11 @@ pub fn step(
                 check_permission(&by.roles, Operation::ExecuteAction)?;
             }
             let by = by.map_or(replica.as_str(), |by| by.name.as_str());
-            let start = execution::Start {
+            let start = execution::ActionStart {
                 by,
                 replica,
                 fence: *fence,
-                basis: execution::Basis { plan, accounts },
+                basis: execution::ExecutionBasis { plan, accounts },
                 recovery_pause: *recovery_pause,
             };
             execution::begin(&mut next, &start, limits, now)?;
@@ -75,10 +75,10 @@ pub fn step(
             accounts,
             recovery_pause,
         } => {
-            let intention = execution::Intention {
+            let intention = execution::StepIntention {
                 fence: *fence,
                 step: *step,
-                basis: execution::Basis { plan, accounts },
+                basis: execution::ExecutionBasis { plan, accounts },
                 recovery_pause: *recovery_pause,
             };
             execution::intend(&mut next, &intention, limits, now)?;

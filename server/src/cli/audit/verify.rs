@@ -15,13 +15,13 @@ use crate::cli::{CliError, ExitReason, print, runtime};
 use crate::config::AdminConfig;
 
 /// What the trail must contain.
-pub(super) struct Expectation {
+pub(super) struct ExpectedTrail {
     anchors: Vec<AuditAnchor>,
     /// The entries of archive files, oldest first.
     archived: Vec<AuditEntry>,
 }
 
-impl Expectation {
+impl ExpectedTrail {
     /// Reads `--expect` and `--anchors`.
     pub(super) fn read(matches: &ArgMatches) -> Result<Self, CliError> {
         let usage = |message: String| CliError::new(ExitReason::Usage, message);
@@ -59,7 +59,7 @@ impl Expectation {
     }
 }
 
-pub(super) fn run(config: AdminConfig, expectation: &Expectation) -> Result<(), CliError> {
+pub(super) fn run(config: AdminConfig, expectation: &ExpectedTrail) -> Result<(), CliError> {
     let read = with_state(config, StateAccess::Read, async |state| {
         let trail = state.audit_trail().read_all().await;
         let (entries, head) = match trail {
@@ -115,7 +115,7 @@ fn before(entry: &AuditEntry) -> Option<AuditAnchor> {
 fn verify(
     live: &LiveTrail,
     keys: Option<&dyn EntryAuthenticator>,
-    expectation: &Expectation,
+    expectation: &ExpectedTrail,
 ) -> Result<String, CliError> {
     let archived = &expectation.archived;
     let start = match archived.first() {

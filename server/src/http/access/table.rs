@@ -3,10 +3,10 @@
 use galera::access::Operation;
 use http::Method;
 
+use super::AccessRequirement::{ActionVerb, Operations, Own, Public};
 use super::CredentialRule::{Any, Session};
-use super::Requirement::{ActionVerb, Operations, Own, Public};
 use super::RouteReach::{Action, Cluster, Console, Filtered};
-use super::{CredentialRule, Requirement, RouteAccess, RouteReach};
+use super::{AccessRequirement, CredentialRule, RouteAccess, RouteReach};
 
 /// Every entry of the access table.
 #[must_use]
@@ -24,7 +24,7 @@ pub(super) fn route_access(method: &Method, path: &str) -> Option<&'static Route
 const fn route(
     method: &'static str,
     path: &'static str,
-    requirement: Requirement,
+    requirement: AccessRequirement,
     credentials: CredentialRule,
     reach: RouteReach,
 ) -> RouteAccess {
@@ -37,18 +37,19 @@ const fn route(
     }
 }
 
-const VIEW: Requirement = Operations(&[Operation::View]);
-const AUDIT: Requirement = Operations(&[Operation::ReadAudit]);
-const REQUEST: Requirement = Operations(&[Operation::RequestAction, Operation::BreakGlass]);
-const SWITCH: Requirement = Operations(&[Operation::PauseRecovery, Operation::ResumeRecovery]);
-const FINDING: Requirement = Operations(&[Operation::AcknowledgeFinding]);
-const ACCOUNTS: Requirement = Operations(&[Operation::ManageAccounts]);
-const SEE_TARGETS: Requirement = Operations(&[Operation::ViewNotifications]);
-const TARGETS: Requirement = Operations(&[Operation::ManageNotifications]);
-const PAGES: Requirement = Operations(&[Operation::ManageStatusPages]);
-const INCIDENTS: Requirement = Operations(&[Operation::ManageIncidents]);
-const MAINTENANCE: Requirement = Operations(&[Operation::ManageMaintenance]);
-const ANNOUNCEMENTS: Requirement = Operations(&[Operation::ManageAnnouncements]);
+const VIEW: AccessRequirement = Operations(&[Operation::View]);
+const AUDIT: AccessRequirement = Operations(&[Operation::ReadAudit]);
+const REQUEST: AccessRequirement = Operations(&[Operation::RequestAction, Operation::BreakGlass]);
+const SWITCH: AccessRequirement =
+    Operations(&[Operation::PauseRecovery, Operation::ResumeRecovery]);
+const FINDING: AccessRequirement = Operations(&[Operation::AcknowledgeFinding]);
+const ACCOUNTS: AccessRequirement = Operations(&[Operation::ManageAccounts]);
+const SEE_TARGETS: AccessRequirement = Operations(&[Operation::ViewNotifications]);
+const TARGETS: AccessRequirement = Operations(&[Operation::ManageNotifications]);
+const PAGES: AccessRequirement = Operations(&[Operation::ManageStatusPages]);
+const INCIDENTS: AccessRequirement = Operations(&[Operation::ManageIncidents]);
+const MAINTENANCE: AccessRequirement = Operations(&[Operation::ManageMaintenance]);
+const ANNOUNCEMENTS: AccessRequirement = Operations(&[Operation::ManageAnnouncements]);
 
 /// Every route of the API.
 #[rustfmt::skip]

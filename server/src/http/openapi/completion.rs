@@ -6,7 +6,7 @@ use galera::access::Operation;
 use serde_json::{Map, Value, json};
 
 use super::problems;
-use crate::http::access::{CredentialRule, Requirement, RouteReach, access_table};
+use crate::http::access::{AccessRequirement, CredentialRule, RouteReach, access_table};
 use crate::http::problem::MEDIA_TYPE;
 
 /// Where handlers declare their problems: texts "STATUS CODE" and lists of them.
@@ -184,21 +184,21 @@ fn add_credentials(
     let Some(access) = entries.next() else { return };
     let mut add = |list: &[&str]| list.iter().for_each(|item| collect_item(item, problems));
     add(problems::TOKEN);
-    if access.requirement == Requirement::Public {
+    if access.requirement == AccessRequirement::Public {
         if access.credentials == CredentialRule::Session {
             add(problems::NO_TOKEN);
         }
         return;
     }
     let needs_person = match access.requirement {
-        Requirement::ActionVerb => true,
-        Requirement::Operations(operations) => operations.contains(&Operation::BreakGlass),
-        Requirement::Public | Requirement::Own => false,
+        AccessRequirement::ActionVerb => true,
+        AccessRequirement::Operations(operations) => operations.contains(&Operation::BreakGlass),
+        AccessRequirement::Public | AccessRequirement::Own => false,
     };
     if access.credentials == CredentialRule::Session || needs_person {
         add(problems::NO_TOKEN);
     }
-    if access.reach == RouteReach::Console && access.requirement != Requirement::Own {
+    if access.reach == RouteReach::Console && access.requirement != AccessRequirement::Own {
         add(problems::LIMITED);
     }
     if access.credentials == CredentialRule::Any {

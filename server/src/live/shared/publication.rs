@@ -30,7 +30,7 @@ pub(crate) struct TopicPublication {
     /// Increases with each publication of this topic.
     pub(crate) revision: u64,
     pub(crate) content: TopicContent,
-    full: OnceLock<Frame>,
+    full: OnceLock<SerializedFrame>,
     /// Former documents, oldest first, and the patch from each.
     bases: VecDeque<PatchBase>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct TopicPublication {
 struct PatchBase {
     revision: u64,
     document: Arc<TopicDocument>,
-    patch: OnceLock<Frame>,
+    patch: OnceLock<SerializedFrame>,
 }
 
 impl TopicPublication {
@@ -87,7 +87,7 @@ impl TopicPublication {
     }
 
     /// The frame for a viewer whose latest is of revision `sent`; `None` if there is nothing to send.
-    pub(crate) fn frame_since(&self, sent: Option<u64>) -> Option<&Frame> {
+    pub(crate) fn frame_since(&self, sent: Option<u64>) -> Option<&SerializedFrame> {
         let TopicContent::Document(document) = &self.content else {
             return None;
         };
@@ -97,7 +97,7 @@ impl TopicPublication {
         let base = self.bases.iter().find(|base| Some(base.revision) == sent);
         Some(match base {
             Some(base) => base.patch.get_or_init(|| {
-                Frame::of(&TopicFrame::Patch {
+                SerializedFrame::of(&TopicFrame::Patch {
                     topic: self.topic.clone(),
                     revision: self.revision,
                     base: base.revision,
@@ -105,7 +105,7 @@ impl TopicPublication {
                 })
             }),
             None => self.full.get_or_init(|| {
-                Frame::of(&TopicFrame::Full {
+                SerializedFrame::of(&TopicFrame::Full {
                     topic: self.topic.clone(),
                     revision: self.revision,
                     rows: document.to_value(),
@@ -116,12 +116,12 @@ impl TopicPublication {
 }
 
 /// A serialized frame.
-pub(crate) struct Frame {
+pub(crate) struct SerializedFrame {
     text: Utf8Bytes,
     compressed: OnceLock<Option<Bytes>>,
 }
 
-impl Frame {
+impl SerializedFrame {
     pub(crate) fn of(frame: &TopicFrame) -> Self {
         Self {
             // Strings and numbers only, which always serialize.

@@ -35,7 +35,7 @@ impl TestServer {
             .clone()
             .route("/big", get(async move || big.clone()))
             .route("/small", get(async || "small"));
-        let routers = Routers {
+        let routers = ConnectionRouters {
             full,
             health_only: health.fallback(async || http::StatusCode::SERVICE_UNAVAILABLE),
             tls,

@@ -33,7 +33,7 @@ fn trail(actor: &str, count: u64, secret: Option<&str>) -> Vec<AuditEntry> {
 
 fn check(entries: &[AuditEntry], secret: &str, anchors: &[AuditAnchor]) -> (ExitReason, String) {
     let secrets = secrets(secret);
-    let expectation = Expectation {
+    let expectation = ExpectedTrail {
         anchors: anchors.to_vec(),
         archived: Vec::new(),
     };
@@ -51,7 +51,7 @@ fn live(entries: &[AuditEntry]) -> LiveTrail {
 fn verdict(
     live: &LiveTrail,
     secrets: &StateSecrets,
-    expectation: &Expectation,
+    expectation: &ExpectedTrail,
 ) -> (ExitReason, String) {
     match verify(live, Some(secrets), expectation) {
         Ok(text) => (ExitReason::Success, text),
@@ -158,7 +158,7 @@ fn a_head_that_refers_to_another_entry_is_inconsistent() {
         head: Some(entries[1].clone()),
         ..live(&entries)
     };
-    let expectation = Expectation {
+    let expectation = ExpectedTrail {
         anchors: Vec::new(),
         archived: Vec::new(),
     };
@@ -172,7 +172,7 @@ fn the_live_trail_continues_the_archive() {
     let whole = trail("ann", 9, Some(SECRET));
     let forged = trail("mallory", 9, None);
     let archived_to = |live: &[AuditEntry], archived: &[AuditEntry], anchors: Vec<AuditAnchor>| {
-        let expectation = Expectation {
+        let expectation = ExpectedTrail {
             anchors,
             archived: archived.to_vec(),
         };
