@@ -17,6 +17,7 @@ pub mod insight;
 pub mod invisible;
 pub mod judge;
 pub mod log_line;
+mod name_order;
 pub mod observe;
 #[cfg(feature = "openapi")]
 mod openapi;

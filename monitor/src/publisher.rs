@@ -243,8 +243,11 @@ impl ViewPublisher {
             .iter()
             .map(|view| view.value.summary())
             .collect();
-        // Worst first; the sort is stable, so clusters with the same verdict stay ordered by name.
-        clusters.sort_by_key(|summary| std::cmp::Reverse(summary.verdict.state));
+        // Worst first, and by name.
+        clusters.sort_by(|a, b| {
+            let worst = b.verdict.state.cmp(&a.verdict.state);
+            worst.then_with(|| a.name.natural_cmp(&b.name))
+        });
         let notices = self.notices.borrow().values().flatten().cloned().collect();
         let revision = self.overview.borrow().revision + 1;
         let overview = Overview { clusters, notices };

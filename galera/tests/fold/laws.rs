@@ -264,8 +264,8 @@ proptest! {
         let evidence = evidence(&events, &expected, lost);
         let view = fold(&evidence, at_seconds(1), &FoldSettings::default(), None);
         prop_assert!(!view.verdict.reasons.is_empty());
-        prop_assert!(view.nodes.is_sorted_by(|one, other| one.id < other.id));
-        prop_assert!(view.expected_members.is_sorted());
+        prop_assert!(view.nodes.is_sorted_by(|one, other| one.id.natural_cmp(&other.id).is_lt()));
+        prop_assert!(view.expected_members.is_sorted_by(|one, other| one.natural_cmp(other).is_lt()));
         for member in view.components.iter().flat_map(|component| &component.members) {
             prop_assert!(view.nodes.iter().any(|node| node.id == *member));
         }

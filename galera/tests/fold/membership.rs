@@ -144,3 +144,26 @@ fn an_address_claimed_twice_stays_unresolved() {
         .view();
     assert_eq!(view.components[0].members, [id("db"), id("db3")]);
 }
+
+#[test]
+fn numbers_in_names_order_nodes_and_unconfirmed_ones_are_last() {
+    let members = ["10.0.0.2", "10.0.0.9", "10.0.0.10"];
+    let mut fixture = FoldFixture::expecting(&members);
+    for (index, member) in members.iter().enumerate() {
+        fixture = fixture.answers(member, FakeServer::synced(member).view(&members, index));
+    }
+    fixture.evidence.first_view = false;
+    let fixture = fixture.registered("10.0.0.1", 9.0, &[("wsrep_local_state_comment", "Synced")]);
+    let view = fixture.view();
+    let names = |ids: Vec<&galera::NodeId>| -> Vec<String> {
+        ids.into_iter().map(ToString::to_string).collect()
+    };
+    let nodes = view.nodes.iter().map(|node| &node.id).collect();
+    assert_eq!(
+        names(nodes),
+        ["10.0.0.2", "10.0.0.9", "10.0.0.10", "10.0.0.1"]
+    );
+    assert!(view.nodes[3].unconfirmed);
+    assert_eq!(names(view.expected_members.iter().collect()), members);
+    assert_eq!(names(view.components[0].members.iter().collect()), members);
+}

@@ -16,10 +16,10 @@ use crate::view::ClusterStatus;
 
 /// The evidence per node.
 pub(crate) struct GatheredEvidence<'a> {
-    /// Sorted by identity.
+    /// In natural order.
     pub(crate) nodes: Vec<NodeFacts<'a>>,
     pub(crate) expected_members: Vec<NodeId>,
-    /// Known nodes that are not confirmed as members and count for nothing; sorted by identity.
+    /// Known nodes that are not confirmed as members and count for nothing; in natural order.
     pub(crate) unconfirmed: Vec<NodeFacts<'a>>,
     aliases: BTreeMap<NodeId, NodeId>,
     default_port: u16,
@@ -61,7 +61,10 @@ impl<'a> GatheredEvidence<'a> {
     pub(crate) fn resolve_address(&self, address: &NodeId) -> Option<usize> {
         let address = address.clone().normalized(self.default_port);
         let id = self.aliases.get(&address).unwrap_or(&address);
-        self.nodes.binary_search_by(|facts| facts.id.cmp(id)).ok()
+        let place = self
+            .nodes
+            .binary_search_by(|facts| facts.id.natural_cmp(id));
+        place.ok()
     }
 }
 
@@ -109,7 +112,7 @@ pub(crate) fn gather<'a>(
         displaced_by: None,
         id,
     };
-    let unconfirmed = unconfirmed
+    let unconfirmed = in_natural_order(unconfirmed)
         .into_iter()
         .map(|id| {
             let (probe, registration) = (probes.remove(&id), registered.remove(&id));
@@ -158,7 +161,7 @@ pub(crate) fn gather<'a>(
         let address = address.clone().normalized(port);
         ids.insert(aliases.get(&address).cloned().unwrap_or(address));
     }
-    let nodes = ids
+    let nodes = in_natural_order(ids)
         .into_iter()
         .map(|id| {
             let (probe, registration) = (probes.get(&id).copied(), registered.get(&id).copied());
@@ -172,13 +175,20 @@ pub(crate) fn gather<'a>(
         .collect();
     let mut gathered = GatheredEvidence {
         nodes,
-        expected_members: expected.into_iter().collect(),
+        expected_members: in_natural_order(expected),
         unconfirmed,
         aliases,
         default_port: port,
     };
     gathered.mark_rejoining(&answers);
     gathered
+}
+
+/// The order of nodes in views, lists and messages.
+fn in_natural_order(ids: BTreeSet<NodeId>) -> Vec<NodeId> {
+    let mut ids: Vec<NodeId> = ids.into_iter().collect();
+    ids.sort_by(NodeId::natural_cmp);
+    ids
 }
 
 /// The ids that name one process.

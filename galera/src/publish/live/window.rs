@@ -114,7 +114,7 @@ impl OverviewQuery {
         match self.sort {
             OverviewSort::Worst => {}
             OverviewSort::Name => {
-                selected.sort_by(|a, b| summary(a).name.as_str().cmp(summary(b).name.as_str()));
+                selected.sort_by(|a, b| summary(a).name.natural_cmp(&summary(b).name));
             }
             OverviewSort::Commits => selected.sort_by(|a, b| {
                 let rate = |row: &T| summary(row).commit_rate.unwrap_or(-1.0);
