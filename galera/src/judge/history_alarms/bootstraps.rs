@@ -32,7 +32,7 @@ pub struct ObservedBootstrap {
     pub seqno: u64,
     /// The members of the new component, by their ids in the registry.
     pub members: BTreeSet<NodeId>,
-    /// Former members that are neither stopped nor seen without a Primary component: they may be serving.
+    /// Former members that may be serving, or may serve again, without the bootstrapped ones.
     pub unseen: BTreeSet<NodeId>,
     /// Whether all former members and all members of the new component are known by name.
     pub complete: bool,
@@ -128,13 +128,14 @@ impl QuorumLosses {
         let UnreportedBootstrap {
             mut seen, members, ..
         } = self.unreported.remove(first);
-        // Absent members that joined in the meantime serve nowhere else.
-        let joined = only_primary(view)
+        let continued = only_primary(view)
             .filter(|component| component.members.iter().any(|id| members.contains(id)));
-        seen.unseen.retain(|id| {
-            !is_without_primary(id, evidence, now, settings)
-                && !joined.is_some_and(|component| component.members.contains(id))
-        });
+        // If it has ended, those without a Primary component may have their quorum again at any time.
+        if let Some(component) = continued {
+            seen.unseen.retain(|id| {
+                !is_without_primary(id, evidence, now, settings) && !component.members.contains(id)
+            });
+        }
         Some(seen)
     }
 
