@@ -104,7 +104,8 @@ export function verdict(page: Page): Locator {
 /** A node's last committed sequence number in the node table. */
 export async function seqno(page: Page, name: string): Promise<number> {
   const text = await row(page, name).getByRole('cell').nth(1).innerText();
-  const digits = /^[\d\s,.\u00a0\u202f]+/.exec(text)?.[0].replace(/\D/g, '');
+  // The next line may begin with a number too: `1 behind`.
+  const digits = /^[\d ,.\u00a0\u202f]+/.exec(text)?.[0].replace(/\D/g, '');
   return Number(digits ?? Number.NaN);
 }
 
