@@ -76,8 +76,8 @@ struct QuorumLoss {
 struct UnreportedBootstrap {
     /// With all absent members among the unseen ones.
     seen: ObservedBootstrap,
-    /// The known members of the new component.
-    members: BTreeSet<NodeId>,
+    /// A member that proves it, and its process.
+    member: (NodeId, Uuid),
     /// The configuration number of its view.
     conf_id: Option<u64>,
     /// When it is reported.
@@ -126,10 +126,10 @@ impl QuorumLosses {
         let due = |bootstrap: &UnreportedBootstrap| bootstrap.due <= now;
         let first = self.unreported.iter().position(due)?;
         let UnreportedBootstrap {
-            mut seen, members, ..
+            mut seen, member, ..
         } = self.unreported.remove(first);
-        let continued = only_primary(view)
-            .filter(|component| component.members.iter().any(|id| members.contains(id)));
+        let runs = is_process(&member, evidence, settings);
+        let continued = only_primary(view).filter(|one| runs && one.members.contains(&member.0));
         // If it has ended, those without a Primary component may have their quorum again at any time.
         if let Some(component) = continued {
             seen.unseen.retain(|id| {
@@ -200,7 +200,7 @@ impl QuorumLosses {
         }
         self.unreported.push(UnreportedBootstrap {
             seen,
-            members,
+            member: (id.clone(), loss.process),
             conf_id: status.conf_id,
             due: since.plus(REPORTED_AFTER),
         });
@@ -251,6 +251,19 @@ impl QuorumLoss {
             members: registered,
         }
     }
+}
+
+/// Whether the newest answer of the node `id` is of `process`, and no failure followed it.
+fn is_process(
+    (id, process): &(NodeId, Uuid),
+    evidence: &Evidence,
+    settings: &FoldSettings,
+) -> bool {
+    evidence.probes.iter().any(|(probed, probe)| {
+        let status = probe.status.as_ref().filter(|_| probe.error.is_none());
+        probed.clone().normalized(settings.default_port) == *id
+            && status.and_then(|(_, status)| status.gcomm_uuid) == Some(*process)
+    })
 }
 
 /// Whether `node` is proven to be in no Primary component: its port is closed, or it answers so.
