@@ -2,7 +2,7 @@
 //!
 //! Each replica publishes its settings in etcd under a lease, and reads those of the others before a request, an approval
 //! and an execution. Otherwise an action could be requested, approved and executed on the one replica with laxer settings.
-//! The time of each publication tells how far the clocks of replicas differ.
+//! The time of each publication shows how far the clocks of replicas differ.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

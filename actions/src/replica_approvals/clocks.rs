@@ -78,7 +78,7 @@ pub(super) struct ReplicaClocks(BTreeMap<Vec<u8>, ReplicaClock>);
 
 impl ReplicaClocks {
     /// Compares `publications` (key, replica and time of each), which were read between `before` and `after`. Only one that
-    /// is new since the last reading tells a clock: any other may be old, as after an outage of etcd.
+    /// is new since the last reading is compared: any other may be old, as after an outage of etcd.
     pub(super) fn compare(
         &mut self,
         publications: Vec<(Vec<u8>, ReplicaId, Timestamp)>,

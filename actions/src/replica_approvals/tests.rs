@@ -186,7 +186,7 @@ async fn unreadable_settings_refuse_and_name_the_key() {
     assert_eq!(replicas.notices(), [""; 0]);
 }
 
-/// A sealed publication of a former replica verifies for ever; only its lease proves that it runs.
+/// The seal of a former publication stays valid; only its lease proves that the replica runs.
 #[tokio::test]
 async fn a_publication_without_its_lease_does_not_count_and_is_named() {
     let replicas = TwoReplicas::start().await;
