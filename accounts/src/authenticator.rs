@@ -241,7 +241,7 @@ impl Authenticator {
         code: &str,
         client: &SignInClient,
     ) -> Result<IssuedSession, SignInError> {
-        let keys = self.cache.keys().ok_or_else(keys_missing)?;
+        let keys = self.cache.keys().ok_or(SignInError::SigningKeyMissing)?;
         let claims = keys
             .verify_challenge(challenge)
             .map_err(|error| match error {
@@ -467,7 +467,7 @@ impl Authenticator {
 
     /// The proof that the password of `name` was right.
     fn challenge(&self, name: &UserName, user: &UserRecord) -> Result<String, SignInError> {
-        let keys = self.cache.keys().ok_or_else(keys_missing)?;
+        let keys = self.cache.keys().ok_or(SignInError::SigningKeyMissing)?;
         let expires = now().plus(CHALLENGE_LIFETIME);
         let claims = SignInClaims::new(name.clone(), user.credential_tag(), expires);
         keys.sign_challenge(&claims)
@@ -547,8 +547,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn keys_missing() -> SignInError {
-    SignInError::Unavailable("the signing key has not been loaded from etcd".to_owned())
 }

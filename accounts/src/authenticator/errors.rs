@@ -53,6 +53,9 @@ pub enum SignInError {
     /// etcd is unreachable.
     #[error("etcd is unreachable: {0}")]
     Unavailable(String),
+    /// etcd holds no usable key that signs sessions: it was deleted, or changed outside the console, and is being replaced.
+    #[error("etcd holds no usable key that signs sessions")]
+    SigningKeyMissing,
     /// etcd refuses requests because of an alarm.
     #[error("{cause}")]
     Alarm {
@@ -189,6 +192,7 @@ impl From<SignInError> for OwnAccountError {
             | SignInError::LocalAccountsOff
             | SignInError::IdentityUnusable { .. }) => Self::Internal(error.to_string()),
             SignInError::Unavailable(cause) => Self::Unavailable(cause),
+            error @ SignInError::SigningKeyMissing => Self::Unavailable(error.to_string()),
             SignInError::Alarm { alarm, cause } => Self::Alarm { alarm, cause },
             SignInError::Internal(cause) => Self::Internal(cause),
         }

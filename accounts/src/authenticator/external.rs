@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::errors::{OwnAccountError, SignInError};
 use super::sessions::SessionOrigin;
-use super::{ATTEMPTS, Authenticator, IssuedSession, SignInClient, keys_missing};
+use super::{ATTEMPTS, Authenticator, IssuedSession, SignInClient};
 use crate::cache::now;
 use crate::external_name::account_name;
 use crate::failed_sign_ins::FailureReason;
@@ -137,7 +137,7 @@ impl Authenticator {
                 Ok(issued)
             }
             Err(SignInError::SecondFactorRequired { .. }) => {
-                let keys = self.cache.keys().ok_or_else(keys_missing)?;
+                let keys = self.cache.keys().ok_or(SignInError::SigningKeyMissing)?;
                 let expires = now().plus(super::CHALLENGE_LIFETIME);
                 let claims = SignInClaims {
                     origin: Some(origin),

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::errors::{SessionError, SignInError};
-use super::{ATTEMPTS, Authenticator, IssuedSession, SignInClient, keys_missing};
+use super::{ATTEMPTS, Authenticator, IssuedSession, SignInClient};
 use crate::cache::{MissingSession, now};
 use crate::records::{SessionRecord, UserName, UserRecord};
 use crate::signing_keys::SigningKeys;
@@ -42,7 +42,7 @@ impl Authenticator {
         if user.disabled {
             return Err(SignInError::Disabled);
         }
-        let keys = self.cache.keys().ok_or_else(keys_missing)?;
+        let keys = self.cache.keys().ok_or(SignInError::SigningKeyMissing)?;
         let (id, created_at) = (Uuid::new_v4(), now());
         let longest = self.policy.session_lifetime;
         let lifetime = origin.lifetime.map_or(longest, |limit| limit.min(longest));

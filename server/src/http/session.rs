@@ -274,6 +274,7 @@ fn session_response(session: &SessionGuard) -> SessionResponse {
 }
 
 const SIGN_IN_UNAVAILABLE: &str = "Sign-in is unavailable while etcd is unreachable; existing sessions stay valid. Try again in a moment.";
+const SIGNING_KEY_MISSING: &str = "Sign-in is unavailable: etcd holds no usable key that signs sessions, because it was deleted or changed outside the console. A replica replaces it within seconds; then sign in again.";
 const CODE_NEEDED: &str = "The account has a second factor; send a code of the authenticator app, or a recovery code, as `code`.";
 
 impl From<SignInError> for ApiError {
@@ -314,6 +315,9 @@ impl From<SignInError> for ApiError {
             SignInError::Busy => busy(),
             SignInError::Unavailable(cause) => {
                 Self::unavailable("registry_unavailable", SIGN_IN_UNAVAILABLE).with_source(cause)
+            }
+            SignInError::SigningKeyMissing => {
+                Self::unavailable("registry_unavailable", SIGNING_KEY_MISSING)
             }
             SignInError::Alarm { alarm, cause } => Self::etcd_alarm(alarm).with_source(cause),
             SignInError::Internal(cause) => Self::internal(cause),

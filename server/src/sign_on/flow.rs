@@ -191,9 +191,7 @@ impl SignOn {
         }
         let location = with_query(&metadata.authorization_endpoint, &query);
         let sealed = login.seal(authenticator);
-        let sealed = sealed.ok_or_else(|| {
-            SignInError::Unavailable("the signing key has not been loaded from etcd".to_owned())
-        })?;
+        let sealed = sealed.ok_or(SignInError::SigningKeyMissing)?;
         Ok((location, sealed))
     }
 
