@@ -1,9 +1,12 @@
 //! Executes one action in one replica, under the cluster's lock, from its record to its end.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
+use futures::FutureExt as _;
 use galera::ActionId;
 use galera::recover::action::{Action, ActionEvent, ActionState, Actor, step};
 use galera::recover::bootstrap::NoEffectProof;
@@ -13,6 +16,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::ActionError;
+use super::attempts::ActionAttempt;
 use super::context::ActionContext;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
 use super::lock::ClusterLock;
@@ -25,16 +29,14 @@ const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Executes an action in the background, because it was just approved or another replica left it unfinished.
 pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
-    if !context.attempts.claim(id) {
+    let Some(attempt) = context.attempts.claim(id) else {
         return;
-    }
-    let (context, id) = (Arc::clone(context), id.clone());
-    let tracker = context.tracker.clone();
-    let span = execution_span(&id);
+    };
+    let (working, action) = (Arc::clone(context), id.clone());
     let execution = async move {
-        let shutdown = context.shutdown.clone();
+        let shutdown = working.shutdown.clone();
         let Some(begun) = shutdown
-            .run_until_cancelled(Box::pin(Executor::begin(&context, None, &id)))
+            .run_until_cancelled(Box::pin(Executor::begin(&working, None, &action)))
             .await
         else {
             return;
@@ -42,15 +44,45 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
         match begun {
             Ok(executor) => {
                 executor.run().await;
-                context.attempts.finish(&id);
+                attempt.finish();
             }
             Err(error) => {
                 spans::record_error(&Span::current(), "not_begun");
-                record_failed_begin(&context, &id, &error);
+                record_failed_begin(&working, attempt, &action, &error);
             }
         }
     };
-    tracker.spawn(execution.instrument(span));
+    spawn_execution(context, id, execution);
+}
+
+/// Spawns `execution` of the action `id`. If it panics, the action shows that, and is retried as after a crash.
+fn spawn_execution(
+    context: &Arc<ActionContext>,
+    id: &ActionId,
+    execution: impl Future<Output = ()> + Send + 'static,
+) {
+    let span = execution_span(id);
+    let (tracker, context, id) = (context.tracker.clone(), Arc::clone(context), id.clone());
+    // What it had read is dropped; its record in etcd decides how it continues.
+    let caught = async move {
+        let Err(panic) = AssertUnwindSafe(execution).catch_unwind().await else {
+            return;
+        };
+        let reason = panic_text(&*panic);
+        spans::record_error(&Span::current(), "panic");
+        tracing::error!(
+            action.id = id.as_str(),
+            "The execution of action {id} panicked: {reason}"
+        );
+        context.show_panic(&id);
+    };
+    tracker.spawn(caught.instrument(span));
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 /// The span of an execution: within the request that began it, a separate trace in the background.
@@ -63,14 +95,19 @@ fn execution_span(id: &ActionId) -> Span {
 }
 
 /// Records why an action was not begun; after a transient fault the reconciler retries.
-fn record_failed_begin(context: &ActionContext, id: &ActionId, error: &ExecutorError) {
+fn record_failed_begin(
+    context: &ActionContext,
+    attempt: ActionAttempt,
+    id: &ActionId,
+    error: &ExecutorError,
+) {
     if !error.is_transient() {
-        context.attempts.record_refusal(id);
+        attempt.record_refusal();
         context.show_refusal(id, error);
         tracing::warn!(action.id = id.as_str(), %error, "Could not begin action {id}: {error}");
         return;
     }
-    context.attempts.record_fault(id);
+    attempt.record_fault();
     match error {
         ExecutorError::Failed(error) => context.show_wait(id, error),
         ExecutorError::LockLost | ExecutorError::Refused(_) => {
@@ -85,27 +122,24 @@ pub(super) async fn execute(
     by: &Actor,
     id: &ActionId,
 ) -> Result<(), ActionError> {
-    if !context.attempts.claim(id) {
+    let Some(attempt) = context.attempts.claim(id) else {
         return Err(ActionError::Busy(context.settings.replica.clone()));
-    }
+    };
     match Executor::begin(context, Some(by), id).await {
         Ok(executor) => {
-            let (context, id) = (Arc::clone(context), id.clone());
-            let tracker = context.tracker.clone();
-            let span = execution_span(&id);
             let execution = async move {
                 executor.run().await;
-                context.attempts.finish(&id);
+                attempt.finish();
             };
-            tracker.spawn(execution.instrument(span));
+            spawn_execution(context, id, execution);
             Ok(())
         }
         Err(error) => {
             if error.is_transient() {
-                record_failed_begin(context, id, &error);
+                record_failed_begin(context, attempt, id, &error);
             } else {
                 // A refusal to this user does not apply to the console.
-                context.attempts.finish(id);
+                attempt.finish();
             }
             Err(match error {
                 ExecutorError::Refused(refusal) => refusal.into(),

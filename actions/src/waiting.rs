@@ -84,6 +84,20 @@ impl ActionContext {
         self.cache.set_waiting(id, wait);
     }
 
+    /// Shows that the execution of `id` in this replica panicked.
+    pub(super) fn show_panic(&self, id: &ActionId) {
+        let wait = ActionWait {
+            code: "internal_error".to_owned(),
+            message: format!(
+                "The execution failed with an internal error, which is in the log of replica {}. It is retried from what is \
+                 recorded; nothing is executed twice.",
+                self.settings.replica
+            ),
+            since: now(),
+        };
+        self.cache.set_waiting(id, wait);
+    }
+
     /// Shows that `id` waits because of `error`, and logs it unless it already waited for the same.
     pub(super) fn show_wait(&self, id: &ActionId, error: &ActionError) {
         let Some(wait) = wait_for(error, self.settings.lock_ttl) else {

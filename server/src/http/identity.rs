@@ -9,9 +9,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use console_core::audit::{TokenActor, acting_via};
 use console_core::session::SessionGuard;
+use console_core::trace_context::TraceContext;
 use galera::access::Operation;
 use galera::recover::action::Actor;
 use http::request::Parts;
+use tracing::Instrument as _;
 
 use super::AppState;
 use super::access::check_operation;
@@ -72,9 +74,23 @@ pub(super) async fn identify(
     let Some(session) = session else {
         return next.run(request).await;
     };
+    let name = session.principal.audit_actor();
+    let changes = !request.method().is_safe();
+    let handled = handle_as(app, session, request, next);
+    let mut response = if changes {
+        run_to_end(handled).await
+    } else {
+        handled.await
+    };
+    response.extensions_mut().insert(RequestUser(name));
+    response
+}
+
+/// Handles the request of `session`.
+async fn handle_as(app: AppState, session: SessionGuard, request: Request, next: Next) -> Response {
     let handled = request_slots::handle(&app, &session, request, next);
     let principal = &session.principal;
-    let mut response = match &principal.token {
+    match &principal.token {
         Some(token) => {
             let actor = TokenActor {
                 account: Arc::clone(&principal.username),
@@ -83,10 +99,24 @@ pub(super) async fn identify(
             acting_via(actor, handled).await
         }
         None => handled.await,
+    }
+}
+
+/// Runs `handled` in a task of its own: the server drops the future of a request whose client disconnects, and a change that
+/// takes several writes would stop between two of them.
+async fn run_to_end(handled: impl Future<Output = Response> + Send + 'static) -> Response {
+    let handled = handled.in_current_span();
+    let task = match TraceContext::current() {
+        Some(trace) => tokio::spawn(trace.scope(handled)),
+        None => tokio::spawn(handled),
     };
-    let name = principal.audit_actor();
-    response.extensions_mut().insert(RequestUser(name));
-    response
+    match task.await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => ApiError::internal(error.to_string()).into_response(),
+        },
+    }
 }
 
 /// The client's address, if the request may carry an API token: only the API accepts them, and what the console requests from

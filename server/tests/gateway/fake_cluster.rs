@@ -38,6 +38,16 @@ pub(crate) enum CrashPoint {
     BeforeObserving,
 }
 
+/// What happens to an executor at its crash point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interruption {
+    /// It never returns.
+    Kill,
+    /// It can be released.
+    Hold,
+    Panic,
+}
+
 /// A node's reply to the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatementReply {
@@ -61,8 +71,8 @@ struct FakeClusterState {
     primary: bool,
     seqno: u64,
     crash_point: Option<CrashPoint>,
-    /// Whether the executor is held and can be released, instead of killed.
-    hold: bool,
+    /// What happens to the executor there.
+    interruption: Interruption,
     /// The number of reads during which the survivor is in state GATHER.
     gathering_reads: u32,
     reply: StatementReply,
@@ -112,7 +122,7 @@ impl FakeCluster {
             primary,
             seqno: 100,
             crash_point: None,
-            hold: false,
+            interruption: Interruption::Kill,
             gathering_reads: 0,
             reply: StatementReply::Success,
             restarted: false,
@@ -133,7 +143,8 @@ impl FakeCluster {
 
     /// Kills the next executor that reaches `crash_point`.
     pub(crate) fn kill_at(&self, stop: CrashPoint) {
-        self.state.lock().unwrap().crash_point = Some(stop);
+        let mut nodes = self.state.lock().unwrap();
+        (nodes.crash_point, nodes.interruption) = (Some(stop), Interruption::Kill);
     }
 
     /// Waits until an executor was killed.
@@ -146,7 +157,13 @@ impl FakeCluster {
     /// Holds the next executor that reaches `crash_point` until it is released.
     pub(crate) fn hold_at(&self, stop: CrashPoint) {
         let mut nodes = self.state.lock().unwrap();
-        (nodes.crash_point, nodes.hold) = (Some(stop), true);
+        (nodes.crash_point, nodes.interruption) = (Some(stop), Interruption::Hold);
+    }
+
+    /// The next executor that reaches `crash_point` panics.
+    pub(crate) fn panic_at(&self, stop: CrashPoint) {
+        let mut nodes = self.state.lock().unwrap();
+        (nodes.crash_point, nodes.interruption) = (Some(stop), Interruption::Panic);
     }
 
     /// Releases the held executor.
@@ -206,22 +223,22 @@ impl FakeCluster {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// At an armed crash point: never returns, or only once released.
+    /// At an armed crash point: never returns, or only once released, or panics.
     async fn pass_crash_point(&self, stop: CrashPoint) {
-        let (here, held) = {
+        let (here, interruption) = {
             let mut nodes = self.state.lock().unwrap();
             let here = nodes.crash_point == Some(stop);
             if here {
                 nodes.crash_point = None;
             }
-            (here, nodes.hold)
+            (here, nodes.interruption)
         };
         if here {
             self.crash_point_reached.notify_one();
-            if held {
-                self.released.notified().await;
-            } else {
-                pending::<()>().await;
+            match interruption {
+                Interruption::Kill => pending().await,
+                Interruption::Hold => self.released.notified().await,
+                Interruption::Panic => panic!("as armed by the test"),
             }
         }
     }
@@ -369,7 +386,7 @@ fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
         primary: false,
         seqno,
         crash_point: None,
-        hold: false,
+        interruption: Interruption::Kill,
         gathering_reads: 0,
         reply: StatementReply::Success,
         restarted: false,

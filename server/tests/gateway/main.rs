@@ -51,6 +51,7 @@ mod hosts;
 mod http_server;
 mod incident_reports;
 mod interrupted;
+mod interrupted_executions;
 mod json_contract;
 mod label_reload;
 mod leader;

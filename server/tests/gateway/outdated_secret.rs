@@ -259,18 +259,21 @@ async fn an_intruder_who_imitates_a_newer_secret_freezes_nothing() {
         forger.put(key, "{}", None).await.unwrap();
     }
     // Until the replica has seen that its key was replaced, it signs sessions with it; they end.
-    eventually("a new key signs sessions, and the forgeries are named", async || {
-        let signed_in = console.console.anonymous().sign_in("root", PASSWORD).await;
-        if signed_in.status != 200 {
-            let problem = signed_in.problem();
-            assert_eq!(problem.status, 503, "{problem:?}");
-            assert!(!problem.detail.contains("unreachable"), "{problem:?}");
-            return false;
-        }
-        let admin = console.console.with_token(signed_in.token());
-        let page = admin.get("/api/v1/clusters").await.text();
-        page.contains("changed outside the console")
-    })
+    eventually(
+        "a new key signs sessions, and the forgeries are named",
+        async || {
+            let signed_in = console.console.anonymous().sign_in("root", PASSWORD).await;
+            if signed_in.status != 200 {
+                let problem = signed_in.problem();
+                assert_eq!(problem.status, 503, "{problem:?}");
+                assert!(!problem.detail.contains("unreachable"), "{problem:?}");
+                return false;
+            }
+            let admin = console.console.with_token(signed_in.token());
+            let page = admin.get("/api/v1/clusters").await.text();
+            page.contains("changed outside the console")
+        },
+    )
     .await;
     let ready = console.console.anonymous().get("/readyz").await;
     assert_eq!(ready.status, 200, "{}", ready.text());
