@@ -171,3 +171,38 @@ async fn a_stop_check_forecasts_an_incremental_transfer() -> Result<()> {
     ensure!(problem.status == 400, "{problem:?}");
     Ok(())
 }
+
+/// Whoever can write etcd can register any address with any state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_alone_changes_no_answer() -> Result<()> {
+    let lab = shared::lab().await?;
+    let registry = lab.lab.registry()?;
+    let member = format!("/galera/lab/{}/", lab.lab.node(2).id());
+    let listing = registry.list(member.clone()).await?;
+    ensure!(!listing.entries.is_empty(), "nothing under {member}");
+    let lease = registry.grant_without_keep_alive(PATIENCE).await?;
+    // Another Primary component with another history, as an agent would report it.
+    for entry in &listing.entries {
+        let key = String::from_utf8(entry.key.clone())?;
+        let field = key.strip_prefix(&member).context("a key elsewhere")?;
+        let value = match field {
+            "wsrep_cluster_state_uuid" | "wsrep_local_state_uuid" => {
+                b"0f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b".to_vec()
+            }
+            "wsrep_cluster_size" => b"1".to_vec(),
+            "wsrep_incoming_addresses" => b"127.0.0.66:3306".to_vec(),
+            _ => entry.value.clone(),
+        };
+        let forged = format!("/galera/lab/127.0.0.66:3306/{field}");
+        registry.put(forged, value, Some(lease)).await?;
+    }
+    for number in 1..=3 {
+        let (code, text) = ask_agent(&lab, number).await?;
+        ensure!(
+            code == Some(0) && text.starts_with("Yes"),
+            "{number}: {text}"
+        );
+    }
+    registry.revoke(lease).await?;
+    Ok(())
+}
