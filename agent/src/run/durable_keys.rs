@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use galera::Position;
 use galera::startup::{PrimaryMembership, ReplaceRegistration};
 use galera::view::ClusterStatus;
 use registry::Error;
@@ -27,6 +28,10 @@ pub(super) struct DurableKeys {
     pub(super) rewrite: Arc<Notify>,
     /// Between two full updates.
     pub(super) interval: Duration,
+    /// The position that the server last reported outside a Primary component.
+    pub(super) position_apart: Option<Position>,
+    /// Why the server must leave the component that it was merged with.
+    pub(super) diverged: watch::Sender<Option<String>>,
 }
 
 impl DurableKeys {
@@ -43,6 +48,9 @@ impl DurableKeys {
         loop {
             let state = server.borrow_and_update().clone();
             let primary = primary_membership(&state);
+            if let Some(position) = position_apart(&state) {
+                self.position_apart = Some(position);
+            }
             // A server that responds has been started: it lost its Primary component before that was seen. An order under the
             // lease of this agent would keep every other recovery waiting.
             if order_is_open && is_non_primary(&state) && self.cluster.remove_order().await.is_ok()
@@ -118,7 +126,15 @@ impl DurableKeys {
     async fn follow_forks(&mut self, uuid: Uuid) -> Result<(), Error> {
         let snapshot = Box::pin(self.cluster.read()).await?.snapshot;
         let continued = snapshot.fork_of_member(&self.cluster.node, uuid, self.identity.fork_epoch);
-        if let Some((epoch, record)) = continued {
+        let excess = continued.as_ref().and_then(|(epoch, _)| {
+            let position = self.position_apart.as_ref()?;
+            let own = self.identity.fork_epoch;
+            snapshot.excess_over_fork(&self.cluster.node, position, own, *epoch)
+        });
+        if let Some((first, last)) = excess {
+            // Not part of that fork: after a restart, the data are held back as those of a node that returns.
+            self.leave_component(uuid, first, last);
+        } else if let Some((epoch, record)) = continued {
             self.identity.record_fork(epoch, record);
             self.warn_if_failed(self.identity.write(&self.data_dir));
             tracing::info!("These data are part of fork {epoch} now");
@@ -143,6 +159,23 @@ impl DurableKeys {
         Ok(())
     }
 
+    fn leave_component(&self, uuid: Uuid, first: u64, last: u64) {
+        let node = &self.cluster.node;
+        let reason = format!(
+            "Stopping the server: transactions {first} to {last} of {uuid} on {node} are not those of the Primary component, \
+             which was bootstrapped at {} without them while {node} was cut off from it; the incremental state transfer left \
+             them in place, so the data of the members differ",
+            first.saturating_sub(1)
+        );
+        self.diverged.send_if_modified(|known| {
+            let new = known.is_none();
+            if new {
+                *known = Some(reason);
+            }
+            new
+        });
+    }
+
     fn warn_if_failed(&self, written: Result<(), super::error::RunError>) {
         if let Err(failure) = written {
             tracing::warn!("Could not save the identity of the data: {failure}");
@@ -153,6 +186,16 @@ impl DurableKeys {
 fn is_non_primary(server: &ServerState) -> bool {
     matches!(server, ServerState::Responding { reading, .. }
         if reading.status.cluster_status == Some(ClusterStatus::NonPrimary))
+}
+
+/// The position of a server that responds outside a Primary component.
+fn position_apart(server: &ServerState) -> Option<Position> {
+    match server {
+        ServerState::Responding { reading, .. } if is_non_primary(server) => {
+            reading.status.position()
+        }
+        _ => None,
+    }
 }
 
 fn primary_membership(server: &ServerState) -> Option<PrimaryMembership> {

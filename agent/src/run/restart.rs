@@ -1,5 +1,6 @@
 //! Finds out when the agent's own server must be restarted because nothing else ends its wait: a join whose donor is gone, and
-//! a server that is not Primary while more advanced members wait for it.
+//! a server that is not Primary while more advanced members wait for it. Or because it was merged with a component whose data
+//! differ from its own.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use galera::observe::wsrep::LocalState;
 use galera::startup::{NonPrimaryDecision, NonPrimaryNode, RegistrySnapshot, decide_non_primary};
 use galera::view::ClusterStatus;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::ClusterRegistry;
 use super::datadir::DataDir;
@@ -42,6 +43,8 @@ pub(super) struct RestartWatch<'a> {
     pub(super) expected_members: usize,
     /// Whether this agent started the server to join members.
     pub(super) joins: bool,
+    /// Why the server must leave its component, once that is known.
+    pub(super) diverged: watch::Receiver<Option<String>>,
 }
 
 /// What must stay the same for [`SETTLE_TIME`].
@@ -59,14 +62,25 @@ impl RestartWatch<'_> {
     /// # Errors
     /// If the data directory cannot be read.
     pub(super) async fn run(
-        self,
+        mut self,
         server: watch::Receiver<ServerState>,
     ) -> Result<RestartRequest, RunError> {
         let mut since: Option<(UnchangedState, Instant)> = None;
         let mut asked = OutageLog::default();
         let mut has_responded = false;
         loop {
-            sleep(INTERVAL).await;
+            let diverged = timeout(INTERVAL, self.diverged.wait_for(Option::is_some)).await;
+            let diverged = diverged
+                .ok()
+                .and_then(Result::ok)
+                .and_then(|reason| reason.clone());
+            if let Some(reason) = diverged {
+                return Ok(RestartRequest {
+                    reason,
+                    join: false,
+                    members_seen: self.directory.members_seen(self.expected_members)?.0,
+                });
+            }
             let state = server.borrow().clone();
             has_responded |= matches!(state, ServerState::Responding { .. });
             // One that has never responded serves no client.

@@ -164,12 +164,18 @@ impl RegistrySession {
                 }
             };
             let running = driver.identity.clone();
+            let diverged = watch::Sender::new(None);
             let maintaining = async {
                 if let Some(reporter) = idle_reporter.take() {
                     self.claim_and_report(&mut driver, reporter).await?;
                 }
                 Err(self
-                    .maintain_durable_keys(node, running.clone(), fork_epoch.clone())
+                    .maintain_durable_keys(
+                        node,
+                        running.clone(),
+                        fork_epoch.clone(),
+                        diverged.clone(),
+                    )
                     .await)
             };
             let supervising = node.supervise(
@@ -180,7 +186,7 @@ impl RegistrySession {
                 &phase_reporter,
                 SupervisionTasks {
                     maintaining,
-                    restart: self.restart_request(node, &fork_epoch, joins),
+                    restart: self.restart_request(node, &fork_epoch, joins, diverged.subscribe()),
                 },
             );
             let SupervisionEnd { exit, restart } = Box::pin(supervising).await?;
@@ -238,6 +244,7 @@ impl RegistrySession {
         node: &PreparedNode,
         fork_epoch: &watch::Sender<u64>,
         joins: bool,
+        diverged: watch::Receiver<Option<String>>,
     ) -> RestartRequest {
         let watch = RestartWatch {
             cluster: &self.cluster,
@@ -245,6 +252,7 @@ impl RegistrySession {
             fork_epoch: fork_epoch.subscribe(),
             expected_members: node.settings.startup.expected_members.count(),
             joins,
+            diverged,
         };
         match watch.run(self.publish.subscribe()).await {
             Ok(request) => request,
@@ -296,6 +304,7 @@ impl RegistrySession {
         node: &PreparedNode,
         identity: DataIdentity,
         fork_epoch: watch::Sender<u64>,
+        diverged: watch::Sender<Option<String>>,
     ) -> RunError {
         let durable_keys = DurableKeys {
             fork_epoch,
@@ -304,6 +313,8 @@ impl RegistrySession {
             identity,
             data_dir: node.directory.path().to_path_buf(),
             interval: node.settings.ttl / 3,
+            position_apart: None,
+            diverged,
         };
         Box::pin(durable_keys.run(self.publish.subscribe(), Arc::clone(&self.keys_removed))).await;
         RunError::Internal("the durable keys are no longer maintained".to_owned())

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::registry_snapshot::{FounderKeyState, FounderRecord, RegistrySnapshot};
 use crate::id::NodeId;
-use crate::observe::fork::ForkRecord;
+use crate::observe::fork::{ForkConflict, ForkRecord};
 use crate::observe::registration::{CleanStop, RegistrationRecord};
 use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
@@ -168,6 +168,35 @@ impl RegistrySnapshot {
             .map(|(id, member)| self.epoch_of_primary(id, member))
             .max();
         self.newer_fork(own, epoch.unwrap_or(0))
+    }
+
+    /// The transactions, the first and the last, that `node` had at `position` before it became a member of a component that
+    /// continues the fork `current`, and that this fork continued without; `None` if there are none. `own` is the newest fork
+    /// that its data continued until then.
+    ///
+    /// A running server is merged with such a component without its agent's decision, and Galera compares positions only: an
+    /// incremental transfer leaves its own transactions in place.
+    #[must_use]
+    pub fn excess_over_fork(
+        &self,
+        node: &NodeId,
+        position: &Position,
+        own: u64,
+        current: u64,
+    ) -> Option<(u64, u64)> {
+        match self
+            .forks
+            .conflict(own, position.uuid, position.seqno, current)?
+        {
+            // Members from the start brought their transactions along.
+            ForkConflict::Ahead { epoch, .. }
+                if self.forks.newest_of_member(node, position.uuid) >= epoch =>
+            {
+                None
+            }
+            ForkConflict::Ahead { transactions, .. } => Some(transactions),
+            ForkConflict::Unrecorded { .. } => None,
+        }
     }
 
     fn newer_fork(&self, own: u64, epoch: u64) -> Option<ContinuedFork> {

@@ -292,3 +292,26 @@ fn i35_members_take_over_the_fork_of_their_component_only() {
     // A record of a statement names the members of the component.
     assert_eq!(passed().snapshot().fork_of_component(&id("n2"), HISTORY), 1);
 }
+
+/// Its server is merged with the members without a decision of its agent.
+#[test]
+fn i35_a_running_server_that_was_ahead_of_a_bootstrap_is_not_part_of_it() {
+    let excess = |fixture: &StartupFixture, node: &str, seqno, own| {
+        let snapshot = fixture.snapshot();
+        let current = snapshot.fork_of_component(&id(node), HISTORY);
+        snapshot.excess_over_fork(&id(node), &at(seqno), own, current)
+    };
+    let listed = passed().put("n2/wsrep_incoming_addresses", "n1:3306,n2:3306,n3:3306", 7);
+    assert_eq!(excess(&listed, "n1", 134, 0), Some((67, 134)));
+    assert_eq!(excess(&listed, "n1", 67, 0), Some((67, 67)));
+    // What the fork continued, and data that were part of it since.
+    assert_eq!(excess(&listed, "n1", 66, 0), None);
+    assert_eq!(excess(&listed, "n1", 134, 1), None);
+    // The bootstrapped member was there from the start.
+    assert_eq!(excess(&listed, "n2", 134, 0), None);
+    // Of two forks, the one that lacks them.
+    let twice = with_fork(listed.put("n2/fork_epoch", "2", 7), 2, 200, 1);
+    assert_eq!(excess(&twice, "n1", 134, 0), Some((67, 134)));
+    assert_eq!(excess(&twice, "n1", 134, 1), None);
+    assert_eq!(excess(&twice, "n1", 201, 1), Some((201, 201)));
+}

@@ -4,7 +4,6 @@ use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::registration::RegistryKeys;
 use registry::memory::MemoryEtcd;
 use registry::{LeaseId, Registry};
-use tokio::time::timeout;
 
 use super::*;
 use crate::run::identity::DataIdentity;
@@ -18,6 +17,7 @@ struct RestartFixture {
     cluster: ClusterRegistry,
     lease: LeaseId,
     server: watch::Sender<ServerState>,
+    diverged: watch::Sender<Option<String>>,
 }
 
 impl RestartFixture {
@@ -41,6 +41,7 @@ impl RestartFixture {
             },
             lease,
             server: watch::Sender::new(ServerState::Unknown),
+            diverged: watch::Sender::new(None),
         }
     }
 
@@ -108,6 +109,7 @@ impl RestartFixture {
             fork_epoch: watch::Sender::new(0).subscribe(),
             expected_members: 0,
             joins,
+            diverged: self.diverged.subscribe(),
         };
         let request = timeout(time, watch.run(self.server.subscribe())).await;
         request.ok().map(Result::unwrap)
@@ -253,4 +255,18 @@ async fn the_mark_of_a_first_join_lasts_until_the_node_is_a_member() {
         failure = maintaining => panic!("{failure}"),
         () = observing => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i35_a_server_whose_data_differ_is_restarted_at_once() {
+    let node = RestartFixture::new().await;
+    node.respond("Primary", 500);
+    assert_eq!(node.request(LONG).await, None);
+    let found = async {
+        sleep(Duration::from_secs(60)).await;
+        node.diverged.send_replace(Some("differs".to_owned()));
+    };
+    let (request, ()) = tokio::join!(node.request(Duration::from_secs(61)), found);
+    let request = request.unwrap();
+    assert!(!request.join && request.reason == "differs", "{request:?}");
 }
