@@ -84,7 +84,7 @@ pub enum TokenStoreError {
         role: Role,
     },
     /// Too many patterns.
-    #[error("a token is limited to at most {SCOPE_PATTERNS_MAX} clusters or patterns")]
+    #[error("a token is limited to at most {SCOPE_PATTERNS_MAX} clusters, patterns or labels")]
     TooManyClusters,
     /// It ends in the past, or too late.
     #[error("a token of this account must end within {} days from now ({setting})", .max.as_secs() / 86_400)]

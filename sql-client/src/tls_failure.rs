@@ -34,7 +34,7 @@ impl TlsProblem {
                 "the server's certificate is not for the name or address that was connected to, which is compared with its subjectAltName and never with its common name; issue one for it"
             }
             Self::UnknownIssuer => {
-                "another authority issued the server's certificate, as for those that MySQL and MariaDB make automatically; give the server a certificate of your authority, or trust the ca.pem of its data directory"
+                "another authority issued the server's certificate, as for those that MySQL and MariaDB make automatically; give the server a certificate of your authority, or trust the authority in the file that the server's ssl_ca names (for a certificate that MySQL made, ca.pem in its data directory; one that MariaDB made has no such file)"
             }
             Self::NotInTime => {
                 "the server's certificate is expired or not valid yet; renew it, and compare the clocks"
@@ -140,6 +140,15 @@ mod tests {
             problem(CertificateError::UnknownIssuer),
             TlsProblem::UnknownIssuer
         );
+        // MariaDB makes a certificate without an authority that could be trusted.
+        let explanation = TlsProblem::UnknownIssuer.explanation().unwrap();
+        for expected in [
+            "certificate of your authority",
+            "ssl_ca",
+            "MySQL made, ca.pem",
+        ] {
+            assert!(explanation.contains(expected), "{explanation}");
+        }
         assert_eq!(problem(CertificateError::Expired), TlsProblem::NotInTime);
         assert_eq!(
             problem(CertificateError::NotValidYet),

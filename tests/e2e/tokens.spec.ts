@@ -8,7 +8,7 @@ async function create(page: Page, name: string): Promise<string> {
   const section = page.locator('#tokens');
   await section.getByLabel('Name, such as deploy').fill(name);
   await section.getByRole('checkbox').first().check();
-  await section.getByLabel(/^Clusters or patterns/).fill('lab, prod-*');
+  await section.getByLabel(/^Clusters: names/).fill('lab, prod-*');
   await section.getByRole('button', { name: 'Create token' }).click();
   await expect(page.getByRole('heading', { name: 'API token' })).toBeVisible();
   return page.getByLabel('API token').inputValue();

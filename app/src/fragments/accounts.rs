@@ -6,7 +6,9 @@ use galera::publish::accounts::{AccountKind, AccountList, AccountView, OwnAccoun
 
 use super::account::has_recent_proof;
 use super::api_client::PageQuery;
-use super::form_fields::{checkbox, fieldset, hint, input_field, select_field, text_field};
+use super::form_fields::{
+    CLUSTERS_LABEL, checkbox, fieldset, hint, input_field, select_field, text_field,
+};
 use super::widgets::{button, button_form, post_form};
 use crate::data::encode_segment;
 use crate::format::{link, or_unknown, quiet, sub, ticking_age};
@@ -247,7 +249,7 @@ fn grant_fields(grants: &[RoleGrant]) -> Vec<El> {
         inputs.push(text_field(
             format!("account-{clusters_name}"),
             clusters_name,
-            "Clusters: names, patterns such as prod-*, or labels such as env=production, separated by commas; blank = all clusters and the console itself",
+            CLUSTERS_LABEL,
             patterns.join(", "),
         ));
         let legend = if index == 0 { "Roles" } else { "Further roles" };

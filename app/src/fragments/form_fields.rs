@@ -2,6 +2,9 @@
 
 use crate::markup::{Content, El, el};
 
+/// Labels a field of clusters on which roles count.
+pub(super) const CLUSTERS_LABEL: &str = "Clusters: names, patterns such as prod-*, or labels such as env=production, separated by commas; blank = all clusters and the console itself";
+
 pub(super) fn text_field(
     id: String,
     name: &'static str,

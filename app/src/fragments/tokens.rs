@@ -7,7 +7,7 @@ use galera::publish::accounts::{
 };
 
 use super::account::native_form;
-use super::form_fields::{checkbox, fieldset, hint, input_field, text_field};
+use super::form_fields::{CLUSTERS_LABEL, checkbox, fieldset, hint, input_field, text_field};
 use super::widgets::{button, button_form, hidden_field, post_form};
 use crate::data::encode_segment;
 use crate::format::{code, countdown, link, quiet, sub, ticking_age};
@@ -90,12 +90,7 @@ fn token_fields(id: &str, roles: &[Role], account: Option<&str>) -> Vec<El> {
     let mut fields = vec![
         text_field(format!("{id}-name"), "name", "Name, such as deploy", ""),
         fieldset("Roles", boxes),
-        text_field(
-            format!("{id}-clusters"),
-            "clusters",
-            "Clusters or patterns such as prod-*, separated by commas; blank = all",
-            "",
-        ),
+        text_field(format!("{id}-clusters"), "clusters", CLUSTERS_LABEL, ""),
         input_field(
             "number",
             format!("{id}-days"),
@@ -182,7 +177,7 @@ fn services_section(accounts: &AccountList, refusal: Option<&str>) -> El {
         .child(text_field(
             "service-clusters".to_owned(),
             "clusters",
-            "Clusters or patterns such as prod-*, separated by commas; blank = all",
+            CLUSTERS_LABEL,
             "",
         ))
         .child(

@@ -22,13 +22,24 @@ pub fn markdown_reference() -> String {
     }
     text.push_str("\nOperations that need a person who is signed in have no command:\n\n| Operations below | Instead |\n|---|---|\n");
     for (path, instead) in SESSION_ONLY {
-        text.push_str(&format!("| `{path}` | {instead} |\n"));
+        let has_commands = commands().any(|command| {
+            let mut paths = command.operations.iter().map(|(_, operation)| operation);
+            paths.any(|operation| is_below(operation, path))
+        });
+        // What only reads may have a command.
+        let which = if has_commands { ", changes" } else { "" };
+        text.push_str(&format!("| `{path}`{which} | {instead} |\n"));
     }
     text.push_str("\nNeither have these:\n\n| Operation | Reason |\n|---|---|\n");
     for (method, path, reason) in NOT_COMMANDS {
         text.push_str(&format!("| `{method} {path}` | {reason} |\n"));
     }
     text
+}
+
+fn is_below(operation: &str, path: &str) -> bool {
+    let rest = operation.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The command with its arguments, optional ones in brackets.

@@ -216,7 +216,7 @@ pub struct TokenView {
     pub state: TokenState,
     /// What it may do, as far as its account still may.
     pub roles: Vec<Role>,
-    /// Names of clusters, or patterns; empty for all.
+    /// Names, patterns or labels; empty for all clusters and the console itself.
     pub clusters: ClusterScope,
     pub created_at: Timestamp,
     /// The account that created it, or the command line.

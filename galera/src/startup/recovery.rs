@@ -99,8 +99,9 @@ fn way_out(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
     match (&own.data, alone) {
         (DataState::AtPosition(_), true) => format!(
             ". {} is the only registered member: if there is no other, start it with AUTO_BOOTSTRAP=all-reported and \
-             EXPECTED_MEMBERS=1",
-            own.node
+             EXPECTED_MEMBERS={}",
+            own.node,
+            lone_member(own, snapshot)
         ),
         (DataState::AtPosition(_), false) => {
             ". Request one on the console's Recovery page, or set AUTO_BOOTSTRAP=all-reported \
@@ -109,6 +110,14 @@ fn way_out(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
         }
         (DataState::Empty | DataState::Incomplete { .. }, _) => format!(". {DECOMMISSION}"),
         (DataState::Unrecovered { .. } | DataState::Unrecoverable { .. }, _) => String::new(),
+    }
+}
+
+/// `EXPECTED_MEMBERS` of the only member. A number does not suffice where the founder key is missing.
+fn lone_member(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
+    match snapshot.founder {
+        FounderKeyState::Absent => own.node.to_string(),
+        FounderKeyState::Known { .. } | FounderKeyState::Unreadable { .. } => "1".to_owned(),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use galera::observe::fork::ForkRecord;
 use galera::startup::{
-    DataState, NonPrimaryDecision, NonPrimaryNode, RegistrySnapshot, StartupAction,
-    decide_non_primary,
+    self, DataState, ExpectedMembers, NonPrimaryDecision, NonPrimaryNode, RegistrySnapshot,
+    StartupAction, StartupSettings, decide_non_primary,
 };
 
-use crate::fixture::{HISTORY, OTHER_HISTORY, StartupFixture, at, id};
+use crate::fixture::{
+    HISTORY, OTHER_HISTORY, StartupFixture, at, auto_bootstrap_settings, id, starting_node,
+};
 use galera::Position;
 
 fn explanation(fixture: &StartupFixture, node: &str, data: DataState) -> String {
@@ -23,15 +25,34 @@ fn a_lone_member_names_the_settings_that_start_it() {
     let lone = StartupFixture::default()
         .founded()
         .waiting("n1", Some(&at(7)));
-    let text = explanation(&lone, "n1", DataState::AtPosition(at(7)));
-    assert!(
-        text.contains("AUTO_BOOTSTRAP=all-reported and EXPECTED_MEMBERS=1"),
-        "{text}"
-    );
+    // Without a founder key a number names no member.
+    let unfounded = StartupFixture::default().waiting("n1", Some(&at(7)));
+    for (fixture, value, expected) in [
+        (&lone, "1", ExpectedMembers::Count(1)),
+        (
+            &unfounded,
+            "n1",
+            ExpectedMembers::Members([id("n1")].into()),
+        ),
+    ] {
+        let text = explanation(fixture, "n1", DataState::AtPosition(at(7)));
+        let advice = format!("AUTO_BOOTSTRAP=all-reported and EXPECTED_MEMBERS={value}");
+        assert!(text.ends_with(&advice), "{text}");
+        let settings = StartupSettings {
+            expected_members: expected,
+            ..auto_bootstrap_settings()
+        };
+        let own = starting_node("n1", DataState::AtPosition(at(7)));
+        let decision = startup::decide(&own, &fixture.snapshot(), &settings);
+        assert!(
+            matches!(decision.action, StartupAction::Bootstrap { .. }),
+            "{decision:?}"
+        );
+    }
     let two = lone.waiting("n2", Some(&at(7)));
     let text = explanation(&two, "n1", DataState::AtPosition(at(7)));
     assert!(
-        text.contains("Recovery page") && !text.contains("EXPECTED_MEMBERS=1"),
+        text.contains("Recovery page") && !text.contains("EXPECTED_MEMBERS"),
         "{text}"
     );
 }

@@ -63,7 +63,7 @@ pub(super) async fn show(
 #[serde(deny_unknown_fields)]
 pub(super) struct GrantRequest {
     roles: Vec<Role>,
-    /// Names or patterns; empty for all.
+    /// Names, patterns or labels; empty for all clusters and the console itself.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     clusters: ClusterScope,
@@ -88,7 +88,7 @@ pub(super) struct AddAccountRequest {
     password: Option<String>,
     /// May be empty if there are grants.
     roles: Vec<Role>,
-    /// Names or patterns of the clusters on which the roles count; empty for all, and the whole console.
+    /// On which clusters the roles count: names, patterns or labels; empty for all clusters and the console itself.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     clusters: ClusterScope,

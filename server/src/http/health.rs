@@ -37,7 +37,7 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Shows whether users can sign in and see clusters.
+/// Shows whether the replica has loaded the console's state and can use it. An etcd alarm, under which sign-in fails, does not change that.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "show_readiness", tag = "health",
     security(()),
@@ -63,6 +63,8 @@ async fn readyz(app: AppState) -> ApiResult<&'static str> {
     if !app.history.is_loaded() {
         missing.push("the event history has not been loaded");
     }
+    // An alarm of etcd is not among them: it concerns every replica, and would take all of them out of service while pages
+    // show the remedy.
     if missing.is_empty() {
         return Ok("ok\n");
     }

@@ -80,7 +80,7 @@ pub(super) struct CreateTokenRequest {
     #[serde(default)]
     account: Option<String>,
     roles: Vec<Role>,
-    /// Names or patterns; empty for all.
+    /// Names, patterns or labels; empty for all clusters and the console itself.
     #[serde(default)]
     clusters: ClusterScope,
     /// One of both is required.

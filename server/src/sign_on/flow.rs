@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::id_token::{self, TokenExpectation};
 use super::login_state::{LOGIN_LIFETIME, LoginState};
 use super::provider::{IdentityProvider, ProviderError, shortened, with_query};
-use super::{RoleRules, SignOnConfig};
+use super::{RoleRules, SignOnConfig, role_rules};
 
 /// Requests to the provider in progress, of everyone who signs in.
 const EXCHANGES_MAX: usize = 8;
@@ -288,8 +288,7 @@ impl SignOn {
     ) -> Result<ExternalSignIn, SignOnError> {
         let rules = self.rules();
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        let verified = claims.get("email_verified") == Some(&Value::Bool(true));
-        let email = text("email").filter(|_| verified);
+        let email = role_rules::verified_email(claims);
         let grants = rules.grants(claims);
         let subject = id_token::subject(claims).unwrap_or_default();
         let proven_at = id_token::time(claims, "auth_time");

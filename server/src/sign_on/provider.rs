@@ -77,8 +77,10 @@ pub(super) struct IdentityProvider {
     config: SignOnConfig,
     client: OutboundClient,
     state: Mutex<ProviderState>,
-    /// Held while something is requested, so that it is requested once.
-    requesting: tokio::sync::Mutex<()>,
+    /// Held while the endpoints are requested, so that they are requested once.
+    requesting_metadata: tokio::sync::Mutex<()>,
+    /// The same for the keys; with the last attempt that failed, and when.
+    requesting_keys: tokio::sync::Mutex<Option<(String, Instant)>>,
 }
 
 impl IdentityProvider {
@@ -87,7 +89,8 @@ impl IdentityProvider {
             config,
             client,
             state: Mutex::default(),
-            requesting: tokio::sync::Mutex::default(),
+            requesting_metadata: tokio::sync::Mutex::default(),
+            requesting_keys: tokio::sync::Mutex::default(),
         }
     }
 
@@ -119,7 +122,7 @@ impl IdentityProvider {
         if let Some(known) = self.current_metadata() {
             return Ok(known);
         }
-        let _one = self.requesting.lock().await;
+        let _one = self.requesting_metadata.lock().await;
         if let Some(known) = self.current_metadata() {
             return Ok(known);
         }
@@ -133,7 +136,7 @@ impl IdentityProvider {
 
     /// Requests the endpoints again. Those that are known stay if the provider does not answer.
     pub(super) async fn refresh(&self) -> Result<(), ProviderError> {
-        let _one = self.requesting.lock().await;
+        let _one = self.requesting_metadata.lock().await;
         self.request_metadata().await.map(drop)
     }
 
@@ -260,13 +263,27 @@ impl IdentityProvider {
             return Ok(known);
         }
         let metadata = self.metadata().await?;
-        let _one = self.requesting.lock().await;
+        let began = Instant::now();
+        let mut failed = self.requesting_keys.lock().await;
         if let Some(known) = self.known_keys(age_max) {
             return Ok(known);
         }
+        // The attempt that this call waited for failed. If each waiting call repeated it, a provider that hangs would delay
+        // the last one by as many timeouts.
+        if let Some((cause, at)) = &*failed
+            && *at >= began
+        {
+            return Err(ProviderError::Unavailable(cause.clone()));
+        }
         let found = self.request_keys(&metadata.jwks_uri).await;
         self.note(&found);
-        let keys = Arc::new(found.map_err(ProviderError::Unavailable)?);
+        let keys = match found {
+            Ok(keys) => Arc::new(keys),
+            Err(cause) => {
+                *failed = Some((cause.clone(), Instant::now()));
+                return Err(ProviderError::Unavailable(cause));
+            }
+        };
         self.state().keys = Some((Arc::clone(&keys), Instant::now()));
         Ok(keys)
     }

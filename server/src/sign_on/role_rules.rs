@@ -26,6 +26,11 @@ pub enum GroupClaimError {
         "the ID token has no claim {0}; let the provider add it to ID tokens, or name another one in the roles file"
     )]
     Missing(String),
+    /// The provider left it out, because the person is in too many groups.
+    #[error(
+        "the ID token has no claim {0}, because the person is in too many groups for it; let the provider send only groups that are assigned to the application, or use app roles of Entra ID (claim = \"roles\" in the roles file)"
+    )]
+    TooManyGroups(String),
     /// The claim is neither a text nor a list of texts.
     #[error("the claim {0} of the ID token is not a list of texts; let the provider send one")]
     NotTexts(String),
@@ -143,7 +148,7 @@ impl RoleRules {
     /// The roles of a person with these claims; none if no rule matches.
     ///
     /// # Errors
-    /// `GroupClaimError`: the claim is missing, or not a list of texts.
+    /// `GroupClaimError`: the claim is missing, left out for its length, or not a list of texts.
     pub fn grants(&self, claims: &Map<String, Value>) -> Result<Vec<RoleGrant>, GroupClaimError> {
         let groups = self.groups(claims)?;
         let matching = self.rules.iter().filter(|rule| {
@@ -170,6 +175,9 @@ impl RoleRules {
         let value = find_claim(claims, &self.claim);
         let not_texts = || GroupClaimError::NotTexts(self.claim.clone());
         match value {
+            None if is_left_out(claims, &self.claim) => {
+                Err(GroupClaimError::TooManyGroups(self.claim.clone()))
+            }
             None => Err(GroupClaimError::Missing(self.claim.clone())),
             Some(Value::String(group)) => Ok([group.as_str()].into()),
             Some(Value::Array(groups)) => groups
@@ -180,16 +188,17 @@ impl RoleRules {
         }
     }
 
-    /// What the provider calls the person.
+    /// What the provider calls the person; never an e-mail address that it has not verified.
     #[must_use]
     pub fn name(&self, claims: &Map<String, Value>) -> String {
         let candidates = match &self.name_claim {
             Some(claim) => vec![claim.as_str(), "sub"],
             None => vec!["preferred_username", "email", "sub"],
         };
-        let mut found = candidates
-            .into_iter()
-            .filter_map(|claim| find_claim(claims, claim)?.as_str());
+        let mut found = candidates.into_iter().filter_map(|claim| match claim {
+            "email" => verified_email(claims),
+            claim => find_claim(claims, claim)?.as_str(),
+        });
         let name = found.find(|text| !text.trim().is_empty());
         name.unwrap_or_default().chars().take(GROUP_MAX).collect()
     }
@@ -225,12 +234,34 @@ fn check_rule(rule: &RoleRule) -> Result<(), String> {
     }
 }
 
-/// The claim `name`; with dots, also a member of nested ones.
+/// The claim `name`; with dots, also a member of nested ones. Names of members may have dots, as client IDs of Keycloak in
+/// `resource_access.my.client.roles`: of several paths the one with the longest names counts.
 fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
-        let (outer, inner) = name.split_once('.')?;
-        find_claim(claims.get(outer)?.as_object()?, inner)
+        name.rmatch_indices('.').find_map(|(at, _)| {
+            let outer = claims.get(&name[..at])?.as_object()?;
+            find_claim(outer, &name[at + 1..])
+        })
     })
+}
+
+/// Whether the provider left the claim out of the token for its length, as Entra ID does with more than 200 groups: it then
+/// names another endpoint (OpenID Connect Core, section 5.6.2), or only sets `hasgroups`.
+fn is_left_out(claims: &Map<String, Value>, claim: &str) -> bool {
+    let references = claims.get("_claim_names").and_then(Value::as_object);
+    let has_groups = match claims.get("hasgroups") {
+        Some(Value::Bool(is_set)) => *is_set,
+        Some(Value::String(text)) => text == "true",
+        _ => false,
+    };
+    references.is_some_and(|references| references.contains_key(claim))
+        || (claim == "groups" && has_groups)
+}
+
+/// The e-mail address of the person if the provider has verified it; otherwise it may be another person's.
+pub(super) fn verified_email(claims: &Map<String, Value>) -> Option<&str> {
+    let verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    claims.get("email")?.as_str().filter(|_| verified)
 }
 
 /// Whether `text` matches `pattern`, in which `*` stands for any characters.
@@ -302,6 +333,11 @@ mod tests {
         let rules = RoleRules::parse(FILE).unwrap();
         for (value, expected) in [
             (json!({}), "has no claim groups"),
+            (json!({"hasgroups": false}), "has no claim groups"),
+            (
+                json!({"_claim_names": {"address": "src1"}}),
+                "has no claim groups",
+            ),
             (json!({"groups": 7}), "not a list of texts"),
             (json!({"groups": ["console-all", 7]}), "not a list of texts"),
             (
@@ -327,6 +363,100 @@ mod tests {
             groups_of(&rules, &json!({"realm_access.roles": ["a"]})),
             ["a"]
         );
+    }
+
+    #[test]
+    fn names_of_nested_claims_may_have_dots() {
+        let file =
+            "claim = \"access.my.client.roles\"\n[[rule]]\ngroup = \"a\"\nroles = [\"viewer\"]";
+        let rules = RoleRules::parse(file).unwrap();
+        let (found, other) = (json!(["a"]), json!(["b"]));
+        for value in [
+            json!({"access": {"my.client": {"roles": found}}}),
+            json!({"access": {"my": {"client": {"roles": found}}}}),
+            json!({"access.my": {"client.roles": found}}),
+            // The longest name at each level counts.
+            json!({"access.my.client.roles": found, "access.my.client": {"roles": other}}),
+            json!({"access.my": {"client": {"roles": found}}, "access": {"my.client": {"roles": other}}}),
+            json!({"access": {"my.client": {"roles": found}, "my": {"client": {"roles": other}}}}),
+            // One that leads nowhere hides no other.
+            json!({"access.my.client": {}, "access.my": "x", "access": {"my.client": {"roles": found}}}),
+        ] {
+            assert_eq!(groups_of(&rules, &value), ["a"], "{value}");
+        }
+        for value in [
+            json!({"access": {"my.client": {"other": found}}}),
+            json!({"access": {"my.client.": {"roles": found}}}),
+            json!({"access": found}),
+        ] {
+            let error = rules.grants(&claims(&value)).unwrap_err();
+            assert!(
+                matches!(error, GroupClaimError::Missing(_)),
+                "{value}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn groups_that_were_too_many_for_the_token_have_a_remedy() {
+        let rules = RoleRules::parse(FILE).unwrap();
+        let sources = json!({"src1": {"endpoint": "https://graph.example.org/getMemberObjects"}});
+        for value in [
+            json!({"_claim_names": {"groups": "src1"}, "_claim_sources": sources}),
+            json!({"hasgroups": true}),
+            json!({"hasgroups": "true"}),
+        ] {
+            let error = rules.grants(&claims(&value)).unwrap_err().to_string();
+            for expected in ["too many groups", "no claim groups", "claim = \"roles\""] {
+                assert!(error.contains(expected), "{value}: {error}");
+            }
+        }
+        // What the token has counts.
+        let both = json!({"groups": ["console-all"], "hasgroups": true});
+        assert_eq!(groups_of(&rules, &both), ["console-all"]);
+        // `hasgroups` is about the claim `groups` only.
+        let file = "claim = \"roles\"\n[[rule]]\ngroup = \"a\"\nroles = [\"viewer\"]";
+        let rules = RoleRules::parse(file).unwrap();
+        let error = rules.grants(&claims(&json!({"hasgroups": true})));
+        assert_eq!(error, Err(GroupClaimError::Missing("roles".to_owned())));
+    }
+
+    #[test]
+    fn an_unverified_e_mail_address_is_no_name() {
+        let rules = RoleRules::parse(FILE).unwrap();
+        let by_email = "name_claim = \"email\"\n[[rule]]\ngroup = \"a\"\nroles = [\"viewer\"]";
+        let by_email = RoleRules::parse(by_email).unwrap();
+        for (value, expected, expected_by_email) in [
+            (
+                json!({"sub": "s", "email": "anna@example.org", "email_verified": true}),
+                "anna@example.org",
+                "anna@example.org",
+            ),
+            (
+                json!({"sub": "s", "email": "boss@example.org", "email_verified": false}),
+                "s",
+                "s",
+            ),
+            (json!({"sub": "s", "email": "boss@example.org"}), "s", "s"),
+            (
+                json!({"sub": "s", "email": "boss@example.org", "email_verified": "yes"}),
+                "s",
+                "s",
+            ),
+            (
+                json!({"sub": "s", "email": " ", "email_verified": true}),
+                "s",
+                "s",
+            ),
+            (
+                json!({"sub": "s", "preferred_username": "anna", "email": "boss@example.org"}),
+                "anna",
+                "s",
+            ),
+        ] {
+            assert_eq!(rules.name(&claims(&value)), expected, "{value}");
+            assert_eq!(by_email.name(&claims(&value)), expected_by_email, "{value}");
+        }
     }
 
     #[test]

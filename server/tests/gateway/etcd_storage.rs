@@ -89,6 +89,8 @@ async fn an_etcd_without_space_is_reported_and_nothing_begins_until_the_remedy()
         );
         assert!(!problem.detail.contains("127."), "{}", problem.detail);
     }
+    // Every replica would be taken out of service, and with them the notice.
+    assert_eq!(anonymous.get("/readyz").await.status, StatusCode::OK);
 
     let revision = registry.storage_status().await.unwrap().revision;
     let notice = client.get("/").await.text();

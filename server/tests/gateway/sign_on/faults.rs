@@ -6,7 +6,7 @@ use std::sync::Arc;
 use galera::access::Role;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use super::provider::{EndpointFault, ProviderKey, TestProvider, unsigned};
 use super::{SignOnFixture, begin, callback, person};
@@ -211,11 +211,32 @@ async fn a_provider_that_answers_badly_signs_nobody_in() {
             assert_eq!(result, "provider_unavailable", "{endpoint} {fault:?}");
         }
     }
-    // While it hangs, accounts with a password sign in.
+    fixture.provider.alter(|script| script.faults.clear());
+    assert_eq!(fixture.result(anna()).await, "signed in");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_whose_token_endpoint_hangs_delays_its_own_sign_ins_only() {
+    assert_eq!(sign_in_while_it_hangs("token").await, 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_whose_keys_hang_delays_its_own_sign_ins_only() {
+    // The attempt counts for all that wait for it: otherwise the last one would wait for eight timeouts.
+    let requests = sign_in_while_it_hangs("keys").await;
+    assert!((1..=2).contains(&requests), "{requests}");
+}
+
+/// Twelve people sign in while `endpoint` hangs and no key is known yet, and an account with a password does too. Returns how
+/// many requests were never answered.
+async fn sign_in_while_it_hangs(endpoint: &'static str) -> usize {
+    let fixture = SignOnFixture::start().await;
     fixture.console.add_user("olga", &[Role::Operator]).await;
+    // The endpoints are known.
+    fixture.begin().await;
     fixture
         .provider
-        .alter(|script| script.faults = BTreeMap::from([("token", EndpointFault::Hang)]));
+        .alter(|script| script.faults = BTreeMap::from([(endpoint, EndpointFault::Hang)]));
     let logins = futures::future::join_all((0..12).map(|_| fixture.result(anna())));
     let local = async {
         eventually("a local account signs in", async || {
@@ -238,16 +259,58 @@ async fn a_provider_that_answers_badly_signs_nobody_in() {
         .filter(|code| *code == "provider_unavailable")
         .count();
     assert_eq!((busy, hung), (4, 8), "{results:?}");
+    let requests = fixture.provider.script.lock().unwrap().hung_requests;
     fixture.provider.alter(|script| script.faults.clear());
     assert_eq!(fixture.result(anna()).await, "signed in");
+    requests
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_whose_discovery_hangs_is_used_as_it_was_known() {
+    let fixture = SignOnFixture::start().await;
+    // The endpoints are known, the keys are not.
+    fixture.begin().await;
+    fixture
+        .provider
+        .alter(|script| script.faults = BTreeMap::from([("discovery", EndpointFault::Hang)]));
+    assert_eq!(fixture.result(anna()).await, "signed in");
+
+    // A console that has never reached it.
+    let options = ConsoleOptions {
+        sign_on: Some(fixture.provider.config()),
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&TestEtcd::in_memory(), options).await;
+    console.add_user("olga", &[Role::Operator]).await;
+    let begin_sign_in = async || {
+        let client = console.anonymous();
+        let answer = client.get("/oidc/sign-in").await;
+        match answer.status.as_u16() {
+            303 => "begun".to_owned(),
+            _ => answer.problem().code,
+        }
+    };
+    let attempts = futures::future::join_all((0..12).map(|_| begin_sign_in()));
+    let (results, _) = tokio::join!(attempts, console.sign_in("olga"));
+    // The console's own attempt may end while sign-ins wait, so that fewer of them are too many.
+    let count = |expected: &str| results.iter().filter(|code| *code == expected).count();
+    let (busy, hung) = (count("sign_in_busy"), count("provider_unavailable"));
+    assert!(hung >= 8 && busy + hung == 12, "{results:?}");
+    let page = sign_in_page(&console).await;
+    assert!(page.contains("Test provider does not answer"), "{page}");
+    fixture.provider.alter(|script| script.faults.clear());
+    eventually("the provider is used", async || {
+        begin_sign_in().await == "begun"
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_console_starts_without_its_provider_and_says_so() {
-    // A port that is free, with nothing that listens.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // A port on which nothing listens, and that no other process gets.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let mut provider = TestProvider::stopped(address);
     let options = ConsoleOptions {
         sign_on: Some(provider.config()),
@@ -256,20 +319,15 @@ async fn a_console_starts_without_its_provider_and_says_so() {
     let console = TestConsole::start_with(&TestEtcd::in_memory(), options).await;
     console.add_user("olga", &[Role::Operator]).await;
     let anonymous = console.anonymous();
-    let page = async || {
-        let request = anonymous.request(http::Method::GET, "/sign-in?next=/audit");
-        let request = request.header(ACCEPT, "text/html");
-        let answer = anonymous
-            .send(request.body(axum::body::Body::empty()).unwrap())
-            .await;
-        answer.text()
-    };
     eventually(
         "the page says that the provider does not answer",
-        async || page().await.contains("Test provider does not answer"),
+        async || {
+            let page = sign_in_page(&console).await;
+            page.contains("Test provider does not answer")
+        },
     )
     .await;
-    let text = page().await;
+    let text = sign_in_page(&console).await;
     assert!(
         text.contains("href=\"/oidc/sign-in?next=/audit\""),
         "{text}"
@@ -279,15 +337,23 @@ async fn a_console_starts_without_its_provider_and_says_so() {
     assert_eq!(refused.problem().code, "provider_unavailable");
     console.sign_in("olga").await;
     // It answers later.
-    let Ok(listener) = TcpListener::bind(address).await else {
-        return;
-    };
-    provider.serve(listener);
+    provider.serve(socket.listen(64).unwrap());
     eventually("the provider is used", async || {
         anonymous.get("/oidc/sign-in").await.status == 303
-            && !page().await.contains("does not answer")
+            && !sign_in_page(&console).await.contains("does not answer")
     })
     .await;
+}
+
+/// The sign-in page that leads to the audit trail, as a browser loads it.
+async fn sign_in_page(console: &TestConsole) -> String {
+    let anonymous = console.anonymous();
+    let request = anonymous.request(http::Method::GET, "/sign-in?next=/audit");
+    let request = request.header(ACCEPT, "text/html");
+    let answer = anonymous
+        .send(request.body(axum::body::Body::empty()).unwrap())
+        .await;
+    answer.text()
 }
 
 #[tokio::test]

@@ -134,6 +134,39 @@ async fn without_a_group_that_has_a_role_nobody_signs_in() {
 }
 
 #[tokio::test]
+async fn an_account_is_never_called_by_an_unverified_e_mail_address() {
+    let fixture = SignOnFixture::start().await;
+    for (subject, email, verified, expected) in [
+        ("s1", "boss@example.org", json!(false), "s1@127.0.0.1"),
+        ("s2", "boss@example.org", json!(null), "s2@127.0.0.1"),
+        ("s3", "anna@example.org", json!(true), "anna@example.org"),
+    ] {
+        let claims = json!({"sub": subject, "email": email, "email_verified": verified,
+            "groups": ["everyone"]});
+        let client = fixture.sign_in(claims).await;
+        let session: SessionView = client.get("/api/v1/session").await.json();
+        assert_eq!(session.username, expected);
+    }
+    let text = serde_json::to_string(&fixture.audit().await).unwrap();
+    assert!(!text.contains("boss@example.org"), "{text}");
+}
+
+#[tokio::test]
+async fn groups_that_were_too_many_for_the_token_are_explained() {
+    let fixture = SignOnFixture::start().await;
+    for claims in [
+        json!({"sub": "a", "_claim_names": {"groups": "src1"}}),
+        json!({"sub": "a", "hasgroups": true}),
+    ] {
+        let problem = fixture.attempt(claims).await.problem();
+        assert_eq!(problem.code, "sign_on_refused");
+        for expected in ["too many groups", "claim = \"roles\""] {
+            assert!(problem.detail.contains(expected), "{}", problem.detail);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_person_who_lost_a_group_loses_the_role_in_every_session() {
     let fixture = SignOnFixture::start().await;
     let before = fixture.sign_in(person("anna", &["root", "everyone"])).await;

@@ -146,6 +146,8 @@ pub(super) struct ProviderScript {
     /// Codes that were given out, with the challenge and nonce.
     codes: BTreeMap<String, (String, String, Value)>,
     pub(super) key_requests: usize,
+    /// Requests that were never answered.
+    pub(super) hung_requests: usize,
 }
 
 /// The provider; it stops when this is dropped.
@@ -194,6 +196,7 @@ impl TestProvider {
             make_token: Arc::new(|key, claims| key.sign(&claims)),
             codes: BTreeMap::new(),
             key_requests: 0,
+            hung_requests: 0,
         };
         Self {
             address,
@@ -259,7 +262,14 @@ impl TestProvider {
 type ProviderState = (String, Arc<Mutex<ProviderScript>>);
 
 async fn fault(state: &ProviderState, endpoint: &'static str) -> Option<Response> {
-    let fault = state.1.lock().unwrap().faults.get(endpoint).cloned()?;
+    let fault = {
+        let mut script = state.1.lock().unwrap();
+        let fault = script.faults.get(endpoint).cloned()?;
+        if matches!(fault, EndpointFault::Hang) {
+            script.hung_requests += 1;
+        }
+        fault
+    };
     Some(match fault {
         EndpointFault::Hang => std::future::pending().await,
         EndpointFault::Large(bytes) => Body::from(vec![b' '; bytes]).into_response(),
