@@ -266,7 +266,11 @@ async fn a_console_starts_without_its_provider_and_says_so() {
     };
     eventually(
         "the page says that the provider does not answer",
-        async || page().await.contains("Test provider does not answer"),
+        async || {
+            page()
+                .await
+                .contains("Test provider is currently unavailable")
+        },
     )
     .await;
     let text = page().await;
@@ -285,7 +289,7 @@ async fn a_console_starts_without_its_provider_and_says_so() {
     provider.serve(listener);
     eventually("the provider is used", async || {
         anonymous.get("/oidc/sign-in").await.status == 303
-            && !page().await.contains("does not answer")
+            && !page().await.contains("is currently unavailable")
     })
     .await;
 }
