@@ -64,12 +64,7 @@ pub enum TokenStoreError {
     #[error(
         "account {account} already has an active token {name}; revoke it or choose another name"
     )]
-    NameTaken {
-        /// The account.
-        account: UserName,
-        /// The name.
-        name: String,
-    },
+    NameTaken { account: UserName, name: String },
     /// No role was given.
     #[error("a token needs at least one role of its account: {0}")]
     NoRole(String),
@@ -77,12 +72,7 @@ pub enum TokenStoreError {
     #[error(
         "account {account} does not have the role {role}; a token has only roles of its account"
     )]
-    RoleMissing {
-        /// The account.
-        account: UserName,
-        /// The role.
-        role: Role,
-    },
+    RoleMissing { account: UserName, role: Role },
     /// Too many patterns.
     #[error("a token is limited to at most {SCOPE_PATTERNS_MAX} clusters, patterns or labels")]
     TooManyClusters,

@@ -24,7 +24,7 @@ const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 const TRANSFER_OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Attempts to change the record of alarms while monitors write it.
 const ALARM_ATTEMPTS: usize = 5;
-/// How long after the end of its order an agent may still be obeying it.
+/// How long after the end of its order an agent may still be executing it.
 const ORDER_END_MARGIN: Duration = Duration::from_secs(15);
 
 /// What one observation of a bootstrap proves.

@@ -56,7 +56,7 @@ In addition to the settings of `report` (except MYSQL_HOST, MYSQL_PORT, MYSQL_SO
   GALERA_PORT          group communication port of every member [4567]
   NODE_NAME            wsrep_node_name [the node's identity]
   AUTO_BOOTSTRAP       all-reported: bootstrap a stopped cluster when all expected members have reported [never]
-  ORDER_PUBLIC_KEY_FILE  public keys (PEM) of the consoles whose bootstrap orders are obeyed [none: no order is obeyed]
+  ORDER_PUBLIC_KEY_FILE  public keys (PEM) of the consoles whose bootstrap orders are accepted [none: no order is accepted]
   EXPECTED_MEMBERS     number of members, or their names, also for founding [the durable registrations]
   AVAILABLE_WHEN_DONOR, AVAILABLE_WHEN_READONLY   whether donors and read-only nodes are healthy [0, 1]
   HEALTH_DISABLE_FILE  the node is unhealthy while this file exists [/var/tmp/galera-agent.disabled]

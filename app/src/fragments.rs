@@ -1,7 +1,7 @@
 //! Server-rendered page fragments: plans, actions, the audit trail, events.
 //!
 //! [`render_fragment`] fetches what a page needs through `ApiClient` with the reader's cookies, and the page's module
-//! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
+//! renders it into a [`Fragment`], which `app/browser/served-part.js` inserts in the page.
 
 mod account;
 mod accounts;
@@ -77,7 +77,7 @@ impl Fragment {
 }
 
 impl std::fmt::Display for Fragment {
-    /// The title in one line, then the HTML, as `pages::fragment` expects.
+    /// The title in one line, then the HTML, as `app/browser/served-part.js` expects.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}\n{}", self.title, self.html)
     }

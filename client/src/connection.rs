@@ -37,7 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiRequest {
-    /// The method.
     pub method: Method,
     /// Path and query, encoded.
     pub target: String,

@@ -34,7 +34,7 @@ pub enum SeenRecordsError {
     )]
     Io { path: String, reason: String },
     #[error(
-        "{path} is not a file of seen records ({reason}); if you know why, remove it: what this host has seen is then forgotten"
+        "{path} is not a file of seen records ({reason}); if you know why, remove it: this host then cannot detect whether etcd already holds an earlier state"
     )]
     Malformed { path: String, reason: String },
     #[error("{path} belongs to the state prefix {found}, not {expected}; set another --data-dir")]
@@ -44,11 +44,11 @@ pub enum SeenRecordsError {
         expected: String,
     },
     #[error(
-        "{path} is sealed with the state secret {kid}, which is not in the file of --state-secret-file; use the right one, or remove {path}: what this host has seen is then forgotten"
+        "{path} is sealed with the state secret {kid}, which is not in the file of --state-secret-file; use the right one, or remove {path}: this host then cannot detect whether etcd already holds an earlier state"
     )]
     UnknownSecret { path: String, kid: String },
     #[error(
-        "{path} was changed by another program; find out by which, then remove it: what this host has seen is then forgotten"
+        "{path} was changed by another program; find out by which, then remove it: this host then cannot detect whether etcd already holds an earlier state"
     )]
     Forged { path: String },
 }

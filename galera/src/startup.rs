@@ -112,7 +112,7 @@ pub struct StartingNode {
     pub founding: bool,
     /// The action ids of orders that it has followed: none is followed twice.
     pub obeyed_orders: BTreeSet<String>,
-    /// What decides whether an order is obeyed.
+    /// What decides whether an order is accepted.
     pub orders: OrderTrust,
 }
 

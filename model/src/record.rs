@@ -191,7 +191,7 @@ pub(crate) fn at(tick: u8) -> Timestamp {
     Timestamp::default().plus(TICK * u32::from(tick))
 }
 
-/// Everybody in the model.
+/// All accounts of the model.
 const PEOPLE: [(&str, Role); 3] = [
     ("olga", Role::Operator),
     ("adam", Role::Approver),

@@ -310,7 +310,7 @@ fn permanent_error(code: i32, message: &str, endpoints: String, cause: &str) -> 
         }
         // A server that speaks no gRPC, for example HTTP/1.1 or TLS on a plain connection.
         UNKNOWN if says("frame with invalid size") => Error::Invalid(format!(
-            "{endpoints} is no etcd endpoint of this kind (http or https?): {cause}"
+            "{endpoints} is not a valid etcd endpoint, or requires the other scheme (http or https): {cause}"
         )),
         _ => return None,
     })

@@ -35,7 +35,7 @@ pub enum LeaseLostReason {
 impl std::fmt::Display for LeaseLostReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Gone => "etcd no longer knows it",
+            Self::Gone => "it has expired or was revoked",
             Self::NotRenewed => "it could not be renewed within its time to live",
         })
     }

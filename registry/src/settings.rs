@@ -203,7 +203,7 @@ fn is_https(url: &str) -> bool {
 fn url(endpoint: &str, secure: bool) -> Result<String> {
     let invalid = |why: &str| {
         Error::Invalid(format!(
-            "{endpoint:?} is no etcd endpoint: {why}; use host:port or a URL"
+            "{endpoint:?} is not a valid etcd endpoint: {why}; use host:port or a URL"
         ))
     };
     let (scheme, rest) = match endpoint.split_once("://") {

@@ -51,9 +51,7 @@ impl Precondition {
 pub enum WriteOp {
     /// Sets the key, under a lease or durable.
     Put {
-        /// The key.
         key: Vec<u8>,
-        /// Its new value.
         value: Vec<u8>,
         /// The lease it is attached to; `None` for durable.
         lease: Option<LeaseId>,

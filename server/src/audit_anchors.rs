@@ -13,7 +13,6 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// The source of the notice.
 const NOTICE_SOURCE: &str = "audit-anchors";
 /// Failed attempts after which pages say so; one may be a restart of the receiver.
 const NOTICE_AFTER: u32 = 3;

@@ -30,7 +30,6 @@ use seen::SeenMemory;
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between attempts while etcd does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// The source of the notices.
 const NOTICE_SOURCE: &str = "authority";
 const FORMAT_NOTICE: &str = "state_format";
 

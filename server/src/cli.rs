@@ -215,7 +215,7 @@ fn http_runtime() -> Result<tokio::runtime::Runtime, CliError> {
     let lower_priority = || {
         // Of this thread; threads that it starts inherit it.
         if let Err(error) = rustix::process::nice(NICENESS) {
-            tracing::debug!(%error, "The priority of a thread stays as it is");
+            tracing::debug!(%error, "Could not set the priority of a thread");
         }
     };
     build_runtime(

@@ -71,7 +71,6 @@ impl EtcdConfig {
 /// The secret that seals records in etcd.
 #[derive(Clone, Debug)]
 pub struct StateSecretConfig {
-    /// The file.
     pub file: PathBuf,
     /// Its secrets; `None` for the file of an embedded etcd that does not exist yet.
     pub secrets: Option<StateSecrets>,

@@ -12,7 +12,6 @@ use tokio::time::sleep;
 const INTERVAL: Duration = Duration::from_secs(300);
 /// Time between two checks while etcd does not answer or requires no account.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// The source of the notice.
 const NOTICE_SOURCE: &str = "etcd-access";
 
 /// Whether etcd was last found open to every program that reaches it.

@@ -29,7 +29,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const ALARM_INTERVAL: Duration = Duration::from_secs(3);
 /// From this part of the quota on, a warning is shown.
 const WARNING_PERCENT: u64 = 80;
-/// The source of the notices.
 const NOTICE_SOURCE: &str = "etcd-storage";
 
 /// The alarms and the space of etcd, as last read.

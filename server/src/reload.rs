@@ -56,7 +56,6 @@ const LOG_LEVEL: &str = "log-level";
 struct ReadSetting {
     /// Its value as it is logged.
     shown: String,
-    /// Its value.
     value: Option<String>,
     /// Digest of the file that it names.
     content: Option<Vec<u8>>,

@@ -50,7 +50,6 @@ pub enum StartError {
     /// An address that cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
-        /// The address.
         address: SocketAddr,
         /// What is in the way, with the remedy.
         reason: String,
@@ -69,7 +68,6 @@ pub enum StartError {
          leave out --etcd-endpoints (an embedded etcd is started) or name an etcd 3.x there, and name this one with --registry-v2-endpoints"
     )]
     NoV3 {
-        /// The endpoints.
         endpoints: String,
         /// The version that one of them reports.
         version: String,
@@ -437,7 +435,7 @@ fn raise_file_limit() -> Option<u64> {
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::debug!(%error, "The limit of open files stays as it is");
+            tracing::debug!(%error, "Could not raise the open-file limit");
         }
     }
     getrlimit(Resource::Nofile).current

@@ -12,11 +12,10 @@ use tls_files::CertificatePair;
 /// The TLS settings of the listener, with the certificate that its files contained at the start.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
-    /// The files.
     pub files: CertificateFiles,
     /// The host of `--public-url`, which every certificate must be issued for.
     pub public_host: Option<String>,
-    /// What the files contained.
+    /// Content of the files at the start.
     pub certificate: CertificatePair,
 }
 

@@ -91,7 +91,7 @@ test('while the provider is down the page says so, and the form for passwords re
   await signOn.provider.stop();
   await expect(async () => {
     await page.goto('/sign-in');
-    await expect(page.getByRole('alert')).toContainText('Company does not answer', { timeout: 500 });
+    await expect(page.getByRole('alert')).toContainText('Company is currently unavailable', { timeout: 500 });
   }).toPass({ timeout: 135_000 });
   await expect(page.getByLabel('Password')).toBeVisible();
   await signOn.provider.start();

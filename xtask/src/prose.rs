@@ -29,13 +29,17 @@ const MARKERS: &[(&str, &str)] = &[
     ("of its own", "a dedicated, a separate"),
     ("of our own", "a dedicated, a separate"),
     ("is none", "is not a valid …"),
-    ("is told", "is notified, is shown, is reported"),
-    ("are told", "are notified, are shown, are reported"),
-    ("was told", "was reported"),
+    ("told", "notified, shown, reported"),
+    ("tells", "notifies, shows, reports"),
+    ("hears", "receives"),
+    ("wants", "requires, requests"),
+    ("wishes", "requests"),
     ("goes on", "continues"),
     ("go on", "continue"),
+    ("takes in", "reads, ingests"),
     ("lets go", "deletes, releases"),
     ("takes note", "records"),
+    ("comes to", "reaches, amounts to"),
     ("last word", "last update"),
     ("own word", "as the node reports"),
     ("is heard", "is received"),
@@ -43,6 +47,9 @@ const MARKERS: &[(&str, &str)] = &[
     ("at once", "immediately, or: together"),
     ("meanwhile", "in the meantime, since then"),
 ];
+
+/// The same for what programs show; of a document or a page that states something, "says" is idiomatic.
+const PROGRAM_MARKERS: &[(&str, &str)] = &[("says", "shows, names, reports")];
 
 /// Folders whose Rust code is not shown to users.
 const SKIPPED: &[&str] = &[
@@ -121,15 +128,18 @@ fn in_lines(text: &str) -> Vec<Found> {
     let numbered = text.lines().enumerate();
     numbered
         .flat_map(|(index, line)| {
-            markers(line).map(move |(phrase, instead)| (index + 1, phrase, instead))
+            markers(line, MARKERS).map(move |(phrase, instead)| (index + 1, phrase, instead))
         })
         .collect()
 }
 
-/// The phrases of `text`, as whole words.
-fn markers(text: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+/// The phrases of `list` in `text`, as whole words.
+fn markers(
+    text: &str,
+    list: &'static [(&'static str, &'static str)],
+) -> impl Iterator<Item = (&'static str, &'static str)> {
     let lower = text.to_lowercase();
-    MARKERS.iter().copied().filter(move |(phrase, _)| {
+    list.iter().copied().filter(move |(phrase, _)| {
         lower.match_indices(phrase).any(|(at, _)| {
             let before = lower[..at].chars().next_back();
             let after = lower[at + phrase.len()..].chars().next();
@@ -145,7 +155,8 @@ fn in_strings(source: &str) -> Vec<Found> {
     let mut found = Vec::new();
     for (line, literal) in literals(source) {
         if literal.contains(' ') {
-            found.extend(markers(&literal).map(|(phrase, instead)| (line, phrase, instead)));
+            let phrases = markers(&literal, MARKERS).chain(markers(&literal, PROGRAM_MARKERS));
+            found.extend(phrases.map(|(phrase, instead)| (line, phrase, instead)));
         }
     }
     found
@@ -289,6 +300,8 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].0, found[0].1), (1, "nobody"));
         assert!(in_lines("a manewver of somebodyish").is_empty());
+        assert_eq!(in_strings("f(\"the log says why\")").len(), 1);
+        assert!(in_lines("the page says why").is_empty());
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl RestartWatch<'_> {
                 return Ok(match standstill {
                     UnchangedState::Join { .. } => RestartRequest {
                         reason: format!(
-                            "Restarting the server: the state transfer of {} has brought nothing for {} s and no member is \
+                            "Restarting the server: the state transfer of {} has made no progress for {} s and no member is \
                              Primary, so its donor is gone; it begins again once a member is Synced and Primary",
                             self.cluster.node,
                             SETTLE_TIME.as_secs()

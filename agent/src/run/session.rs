@@ -104,7 +104,7 @@ impl RegistrySession {
         let order_keys = node.settings.order_keys.as_ref();
         if order_keys.is_none() {
             tracing::warn!(
-                "ORDER_PUBLIC_KEY_FILE is not set: this agent obeys no bootstrap order of a console"
+                "ORDER_PUBLIC_KEY_FILE is not set: this agent rejects all console orders"
             );
         }
         let key_ids = order_keys.map(OrderVerifier::key_ids).unwrap_or_default();

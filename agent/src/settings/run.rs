@@ -12,7 +12,7 @@
 //! | `GALERA_PORT` | the group communication port of every member | 4567 |
 //! | `NODE_NAME` | `wsrep_node_name` | the node's identity |
 //! | `AUTO_BOOTSTRAP` | `all-reported` or `never` | `never` |
-//! | `ORDER_PUBLIC_KEY_FILE` | public keys (PEM) of the consoles whose bootstrap orders are obeyed | none: no order is obeyed |
+//! | `ORDER_PUBLIC_KEY_FILE` | public keys (PEM) of the consoles whose bootstrap orders are accepted | none: no order is accepted |
 //! | `EXPECTED_MEMBERS` | number of members, or their names, also for founding | the durable registrations |
 
 use std::net::{IpAddr, SocketAddr};
@@ -66,7 +66,7 @@ pub struct RunSettings {
     pub galera_port: u16,
     /// When a stopped cluster is bootstrapped automatically.
     pub startup: startup::StartupSettings,
-    /// The consoles whose bootstrap orders are obeyed; `None` for no console's.
+    /// The consoles whose bootstrap orders are accepted; `None` for no console's.
     pub order_keys: Option<TrustedKeys>,
     /// The database accounts that the agent makes.
     pub accounts: AccountSettings,

@@ -163,7 +163,7 @@ impl NextStepPage<'_> {
         let remedy = match self.view.verdict.state {
             VerdictState::SplitBrain => {
                 "Disconnect the clients from one side now, and keep the data directories of both. Which writes to keep is \
-                 for people to decide; the console does not merge histories. A mended network does not end a split: the \
+                 for people to decide; the console does not merge histories. A restored network does not end a split: the \
                  sides do not connect to each other again. Restart no server before the decision: it connects to both, \
                  and Galera then ends one side."
             }

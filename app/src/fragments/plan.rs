@@ -94,7 +94,7 @@ fn is_collapsed(plan: &Plan) -> bool {
 }
 
 fn collapsed_section(plan: &Plan, now: Timestamp) -> El {
-    // Nothing is wrong with a cluster that nobody retires.
+    // Nothing is wrong with a cluster that is not being decommissioned.
     let heading = el("h2")
         .child(action_kind_label(plan.kind))
         .child(" ")

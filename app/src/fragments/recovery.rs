@@ -67,7 +67,7 @@ pub(super) fn attestations_from_query(view: &ClusterView, query: &PageQuery) -> 
 
 /// The page while etcd is unreachable: nothing waits for it, and what is known of the nodes leads to the right one.
 pub(super) fn without_etcd(view: &ClusterView) -> El {
-    let text = "Without etcd no action can be requested, locked or recorded: repair etcd first. The steps of a recovery by hand are \
+    let text = "Without etcd no action can be requested, locked or recorded: repair etcd first. The steps of a manual recovery are \
         in the documentation (docs/recovery.md). They start from the member with the highest position, and only after every other \
         member is known to be stopped or isolated.";
     let columns = ["Node", "State", "Last known position"];

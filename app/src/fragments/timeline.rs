@@ -230,7 +230,7 @@ fn strips(view: &ClusterView, read: &TimelineRead) -> El {
             el("p")
                 .class("quiet")
                 .child(format!(
-                    "{} to {}. The worse a state, the higher its block; blank: not known. ",
+                    "{} to {}. Higher blocks are worse states; blank: not known. ",
                     absolute(read.from),
                     absolute(read.to)
                 ))

@@ -257,7 +257,7 @@ pub(super) fn check_title(code: &CheckCode) -> String {
         "sql_account" => "SQL account is configured",
         "positions_known" => "All positions are known",
         "agent_waits" => "An agent is waiting for the order",
-        "order_accepted" => "The agent obeys this console's orders",
+        "order_accepted" => "The agent accepts orders from this console",
         "v2_registry" => "No node depends on etcd v2",
         "member_held" => "The member is held back",
         "donor_available" => "A Synced donor is available",

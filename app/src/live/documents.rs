@@ -69,8 +69,8 @@ pub(super) struct TopicContent {
 }
 
 impl LiveDocuments {
-    /// Takes in a message. `None` if it says nothing: an unknown one, or a patch that does not fit, whose topic the server
-    /// sends again when it is asked.
+    /// Applies a message; `None` if it changes nothing: an unknown one, or a patch of another revision, whose topic the
+    /// server sends again on request.
     pub(super) fn accept(&mut self, text: &str) -> Option<LiveArrival> {
         let Ok(mut frame) = json::from_str::<Object>(text) else {
             return Some(LiveArrival::Unreadable);

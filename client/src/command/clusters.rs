@@ -13,7 +13,7 @@ const CODE: ApiArgument =
 const SUBJECT: ApiArgument = ApiArgument::body(
     "subject",
     Text("SUBJECT"),
-    "What tells findings of one code apart, as the list shows it",
+    "Subject of the finding, as the list shows it",
 );
 
 const NAME: ApiArgument = ApiArgument::query(

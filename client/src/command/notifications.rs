@@ -52,7 +52,7 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     ApiCommand::change(
         &["targets", "change"],
         &[("PATCH", "/api/v1/notifications/targets/{id}")],
-        "Change a target; what the file leaves out stays",
+        "Change a target; omitted fields are unchanged",
         "Changed target {/id}: {/name}.",
     )
     .with(&[ID, DOCUMENT]),

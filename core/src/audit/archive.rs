@@ -99,7 +99,10 @@ impl AuditArchive {
             _ => Err(ArchiveError::Malformed {
                 path: file.path.display().to_string(),
                 line: entries.len(),
-                reason: format!("entry {}, which its name promises, is missing", file.last),
+                reason: format!(
+                    "entry {}, expected from the file name, is missing",
+                    file.last
+                ),
             }),
         }
     }

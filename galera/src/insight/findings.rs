@@ -244,7 +244,7 @@ fn unseen(view: &ClusterView, servers: &[ObservedServer<'_>]) -> Vec<String> {
         let server = servers.iter().find(|server| server.node.id == node.id);
         match server {
             None => unseen.push(format!(
-                "{} has no fresh answer: nothing of it is in the findings.",
+                "{} has not answered recently and was not checked.",
                 node.label()
             )),
             Some(server) if server.details.is_none() => unseen.push(format!(

@@ -177,7 +177,7 @@ fn first_look(node: &NodeView, servers: &[ObservedServer<'_>], since: Timestamp)
         ),
         NodeState::Stopped | NodeState::Unreachable | NodeState::Absent | NodeState::Unknown => (
             RestartState::Returning,
-            format!("{label} does not answer: it restarts, or has to be started."),
+            format!("{label} is unreachable: it is restarting, or has to be started."),
         ),
     };
     RestartStep {

@@ -244,7 +244,7 @@ impl CheckBuilder {
                 StopFindingCode::NodeUnknown,
                 Some(id),
                 format!(
-                    "{label} does not answer; whether it serves clients elsewhere is not known. Check its host."
+                    "{label} is unreachable; whether it serves clients elsewhere is not known. Check its host."
                 ),
             ),
             NodeState::Initialized | NodeState::Inconsistent => self.add(
@@ -358,7 +358,7 @@ impl CheckBuilder {
                 StopEffect::Unknown,
                 StopFindingCode::MemberNotFresh,
                 Some(&silent.id),
-                format!("The others count {label} as a member, but it does not answer. Wait until they have dropped it, or restore the console's access to it."),
+                format!("The others count {label} as a member, but it is unreachable. Wait until they have dropped it, or restore the console's access to it."),
             );
         } else if group.unnamed > 0 {
             let (count, plural) = (group.unnamed, if group.unnamed == 1 { "" } else { "s" });
@@ -411,7 +411,7 @@ impl CheckBuilder {
                 StopEffect::Notice,
                 StopFindingCode::VotesUnknown,
                 Some(&member.id),
-                format!("The weight of {label} (pc.weight) is not known; what a crash or a kill would do cannot be said."),
+                format!("The weight of {label} (pc.weight) is not known; the effect of a crash cannot be determined."),
             );
         }
         if votes.after == Some(0) {

@@ -54,7 +54,7 @@ pub enum HistoryFinding {
         /// The known members of each.
         components: Vec<BTreeSet<NodeId>>,
     },
-    /// A component became Primary without the quorum of its former members, as by a bootstrap by hand.
+    /// A component became Primary without the quorum of its former members, as by a manual bootstrap.
     Bootstrapped {
         history: Uuid,
         /// The position that it continued from.
@@ -168,7 +168,7 @@ impl HistoryFinding {
                     ),
                 };
                 format!(
-                    "{} became Primary at {seqno} of {history} without the quorum of the former members, as by a bootstrap by hand. {fork}",
+                    "{} became Primary at {seqno} of {history} without the quorum of the former members, as by a manual bootstrap. {fork}",
                     join(members)
                 )
             }

@@ -193,25 +193,19 @@ impl ClusterField {
 pub enum ParsedKey {
     /// One field of one node.
     Node {
-        /// The cluster.
         cluster: ClusterName,
-        /// The node, not normalized.
+        /// As in the key, not normalized.
         node: NodeId,
-        /// The field.
         field: NodeField,
     },
     /// One field of a whole cluster.
     Cluster {
-        /// The cluster.
         cluster: ClusterName,
-        /// The field.
         field: ClusterField,
     },
     /// What the agent of an arbitrator reports.
     Arbitrator {
-        /// The cluster.
         cluster: ClusterName,
-        /// The arbitrator.
         name: ArbitratorName,
     },
     /// An unrecognized key.

@@ -344,7 +344,7 @@ impl Action {
     }
 
     /// The bootstrap that its statement may have made, while the outcome is not proven. Of an order there is none: the agent that
-    /// obeys it records the fork before it starts its server.
+    /// executes it records the fork before it starts its server.
     #[must_use]
     pub fn started_bootstrap(&self) -> Option<StartedBootstrap> {
         let target = self.plan.target.as_ref()?;

@@ -164,7 +164,7 @@ pub fn permitted_step(
 /// The key and the value that undo the removal at `index` of `plan`.
 ///
 /// Only what [`permitted_step`] may delete is written back. An order ([`ClusterField::Bootstrap`]) is not: it belongs to a
-/// lease, and an agent would obey it.
+/// lease, and an agent would accept it.
 ///
 /// # Errors
 /// [`StepNotPermitted`] for anything else, and if the plan does not have the removed value.

@@ -70,7 +70,6 @@ pub enum PastedStateError {
     TooLong,
     #[error("the pasted text is neither a grastate.dat nor a line with \"Recovered position\"")]
     UnknownFormat,
-    /// Only `mariadbd --wsrep-recover` can determine it (I8).
     /// Words of a recovered position without a value: what else the text has may be older.
     #[error(
         "the pasted text mentions a recovered position that cannot be read; paste its whole line, with UUID:SEQNO"
@@ -82,6 +81,7 @@ pub enum PastedStateError {
          the grastate.dat, of this node only"
     )]
     Ambiguous,
+    /// Only `mariadbd --wsrep-recover` can determine it (I8).
     #[error("the position is not known; run mariadbd --wsrep-recover and paste its last line")]
     UndefinedPosition,
 }

@@ -146,7 +146,7 @@ check_codes! {
     POSITIONS_KNOWN = "positions_known";
     /// The chosen node's agent is waiting for an order.
     AGENT_WAITS = "agent_waits";
-    /// The chosen node's agent obeys an order of this console.
+    /// The chosen node's agent accepts orders from this console.
     ORDER_ACCEPTED = "order_accepted";
     /// No node depends on a registry in etcd v2, whose scripts read no orders; only in plans of clusters that have one.
     V2_REGISTRY = "v2_registry";
@@ -397,7 +397,7 @@ pub struct Plan {
     pub attestations: Vec<Attestation>,
 }
 
-/// Members that could be Primary out of the console's sight: a person must confirm that they are not.
+/// Members that could be Primary, unreachable from the console: a person must confirm that they are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenConfirmation {

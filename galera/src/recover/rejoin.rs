@@ -34,7 +34,7 @@ struct HeldMember {
     /// Index into the situation's nodes.
     node: usize,
     position: Position,
-    /// What its agent publishes; `None` for an agent that obeys no order to rejoin.
+    /// What its agent publishes; `None` for an agent that does not support orders to rejoin.
     held: Option<HeldData>,
     /// What the console concludes from the recorded forks, if the agent publishes nothing.
     inferred: Option<HeldRange>,
@@ -99,7 +99,7 @@ fn held_members(case: &RecoveryCase<'_>, situation: &Situation<'_>) -> Vec<HeldM
         let SourcedPosition {
             position, source, ..
         } = situation.stopped_position(node)?;
-        // An agent obeys only an order for the position that it recovered.
+        // An agent accepts only an order for the position that it recovered.
         if source != EvidenceSource::Registry {
             return None;
         }
@@ -230,7 +230,7 @@ fn check_held(
         (None, _) => (
             CheckStatus::Fail,
             format!(
-                "The agent of {name} is older and obeys no order to rejoin: update it, or run the commands below on that \
+                "The agent of {name} is older and does not support orders to rejoin: update it, or run the commands below on that \
                  node."
             ),
         ),

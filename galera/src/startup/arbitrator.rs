@@ -1,5 +1,5 @@
 //! When an arbitrator is started: only to join members that are Primary, of one history. It has no data and never founds,
-//! bootstraps or obeys an order.
+//! bootstraps or executes an order.
 
 use super::joining::single_history;
 use super::{RegistrySnapshot, join_names};

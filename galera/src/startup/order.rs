@@ -1,4 +1,4 @@
-//! Which orders a node obeys: its own, as this process wrote it, and those that a trusted key signed for
+//! Which orders a node accepts: its own, as this process wrote it, and those that a trusted key signed for
 //! exactly this node, with these data, now. That a key is found in etcd proves nothing.
 
 use std::sync::Arc;
@@ -26,16 +26,16 @@ pub struct OrderTrust {
     pub own_lease: Option<i64>,
     /// The `mod_revision` of the order that this process wrote for itself under that lease.
     pub own_order: Option<i64>,
-    /// Why this node cannot keep its data aside, with the remedy; then it obeys no order to rejoin.
+    /// Why this node cannot keep its data aside, with the remedy; then it rejects orders to rejoin.
     pub keep_obstacle: Option<String>,
 }
 
 /// What is missing without keys, and the remedy.
-const NO_KEYS: &str = "ORDER_PUBLIC_KEY_FILE is not set, so this agent obeys no order of a console; set it to a file with \
+const NO_KEYS: &str = "ORDER_PUBLIC_KEY_FILE is not set, so this agent rejects all console orders; set it to a file with \
     the console's public key, as `galera-console order-key show` prints it";
 
 impl OrderTrust {
-    /// The remark of an agent that obeys no order at all; empty otherwise.
+    /// The remark of an agent that rejects all console orders; empty otherwise.
     pub(super) fn missing_keys_remark(&self) -> String {
         match self.keys {
             Some(_) => String::new(),
@@ -44,7 +44,7 @@ impl OrderTrust {
     }
 }
 
-/// Why a bootstrap order to this node is not obeyed; `None` if it is.
+/// Why a bootstrap order to this node is rejected; `None` if it is accepted.
 pub(super) fn refusal(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
@@ -54,7 +54,7 @@ pub(super) fn refusal(
     common_refusal(own, snapshot, order, order.claims(), leased)
 }
 
-/// Why an order to this node, which is held back by `held`, to rejoin is not obeyed; `None` if it is.
+/// Why an order to this node, which is held back by `held`, to rejoin is rejected; `None` if it is accepted.
 pub(super) fn rejoin_refusal(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,

@@ -146,7 +146,7 @@ pub enum OrderKeyState {
 /// The key of the order to rejoin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RejoinKeyState {
-    /// It does not exist, or cannot be parsed: no node obeys it.
+    /// It does not exist, or cannot be parsed: no node accepts it.
     #[default]
     Absent,
     /// It is valid.

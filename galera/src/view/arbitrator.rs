@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 pub enum ArbitratorState {
     /// It votes in a Primary component whose members confirm it by their size.
     Member,
-    /// A Primary component has a member that is no known node, and no agent reports it.
+    /// A Primary component has an unknown member, and no agent reports it.
     Inferred,
     /// It reports a Primary component that no member that answers confirms.
     Elsewhere,

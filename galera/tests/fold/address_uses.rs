@@ -147,7 +147,7 @@ fn i43_the_closed_port_of_other_data_does_not_show_that_the_member_stopped() {
         "{summary}"
     );
     let words = "Other data than those of 10.0.0.2 have used its address since it was last seen there, so a closed port does not \
-                 show that 10.0.0.2 has stopped; it may be serving out of sight: start 10.0.0.2 with its former data, or find out \
+                 show that 10.0.0.2 has stopped; it may still be serving, unreachable from the console: start 10.0.0.2 with its former data, or find out \
                  whether they are in use.";
     let named = view.verdict.reasons.iter();
     assert!(

@@ -536,7 +536,7 @@ fn what_does_not_answer_is_said_and_not_judged() {
     assert_eq!(codes(&report), []);
     assert_eq!(
         report.unseen[0],
-        "db1 (10.0.0.1) has no fresh answer: nothing of it is in the findings."
+        "db1 (10.0.0.1) has not answered recently and was not checked."
     );
 }
 

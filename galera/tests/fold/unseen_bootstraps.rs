@@ -48,7 +48,7 @@ fn i43_a_component_that_was_bootstrapped_out_of_sight_may_be_primary() {
     assert_eq!(
         reason(&view, ReasonCode::NoPrimaryInSight).unwrap().message,
         "db1 (10.0.0.1) and db2 (10.0.0.2) are non-Primary; 10.0.0.3, which could be Primary, does not answer this console \
-         (1 of 3 votes are out of sight, and no Primary view was seen since the bootstrap of 10.0.0.3). Whether the cluster \
+         (unreachable members hold 1 of 3 votes, and no Primary view was seen since the bootstrap of 10.0.0.3). Whether the cluster \
          accepts writes is unknown."
     );
     let mut killed = majority_in_sight().fails("10.0.0.3", 4.0, refused());

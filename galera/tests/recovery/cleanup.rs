@@ -123,7 +123,7 @@ fn a_node_that_is_gone_is_removed_key_by_key() {
     assert!(
         check(&plan, &CheckCode::STALE_REGISTRATION)
             .message
-            .starts_with("n9 does not answer")
+            .starts_with("n9 is unreachable")
     );
 }
 

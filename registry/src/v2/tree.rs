@@ -58,7 +58,7 @@ impl V2Listing {
     /// Reads the body of an answer. A key outside `prefix` makes all of it unusable.
     pub(super) fn parse(prefix: &str, index: u64, body: &[u8]) -> Result<Self, String> {
         let answer: V2Answer = serde_json::from_slice(body)
-            .map_err(|error| format!("the answer is no tree of keys ({error})"))?;
+            .map_err(|error| format!("the response is not a key listing ({error})"))?;
         let prefix = format!("/{}", prefix.trim_matches('/'));
         if !answer.node.key.is_empty() && answer.node.key != prefix {
             return Err(format!("the answer is not about {prefix}"));

@@ -288,7 +288,7 @@ async fn what_is_not_etcd_is_named_and_never_an_empty_registry() {
         (
             "a page",
             answer("200 OK", index, "<html>"),
-            "no tree of keys",
+            "not a key listing",
         ),
         (
             "another tree",

@@ -16,7 +16,6 @@ use tokio::time::sleep;
 use super::reporter::NAMED_MAX;
 use super::{RETRY_INTERVAL, SealedState};
 
-/// The source of the notice.
 const NOTICE_SOURCE: &str = "earlier-state";
 
 /// The signs that etcd holds an earlier state.

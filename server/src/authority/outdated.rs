@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use super::{RETRY_INTERVAL, SealedState};
 
-/// The source of the notice.
 const NOTICE_SOURCE: &str = "outdated-secret";
 
 impl SealedState {

@@ -131,7 +131,7 @@ impl SeenMemory {
             }
             Err(error) if !progress.failed => {
                 progress.failed = true;
-                tracing::error!(%error, "What was seen of the records in etcd could not be written: {error}");
+                tracing::error!(%error, "Could not save the seen-records file: {error}");
             }
             Err(_) => {}
         }

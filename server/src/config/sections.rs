@@ -43,7 +43,7 @@ impl ConfigReader<'_> {
         computed
     }
 
-    /// The directory of what this host keeps outside etcd.
+    /// The data directory of this host: what it stores outside etcd.
     pub(super) fn data_dir(&mut self) -> Option<PathBuf> {
         self.path_or(&settings::DATA_DIR, None)
     }

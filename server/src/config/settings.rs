@@ -202,7 +202,7 @@ settings! {
     LOCAL_ACCOUNTS = Setting::new("local-accounts", "local_accounts", "on|off", Value("on"),
         "Whether accounts with a password, and their API tokens, are accepted; off requires --oidc-issuer. Service accounts always are.");
     DATA_DIR = Setting::new("data-dir", "data_dir", "DIR", Absent("with the embedded etcd, files beside its data directory; else none"),
-        "Directory of what this host keeps outside etcd: what it has seen of the console's records, by which an earlier state of etcd is recognized at a start, and figures of the nodes and views of the clusters over time (without this setting not recorded); `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
+        "Data directory of this host: the seen-records file, by which an earlier state of etcd is recognized at a start, and the recorded series and views of the clusters (without this setting not recorded); `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),
         "Members of the etcd cluster that holds the registry and the console's state.").repeatable().for_all_commands();
     ETCD_USER = Setting::new("etcd-user", "etcd.user", "NAME", Absent("no authentication"),

@@ -339,7 +339,7 @@ pub(super) fn sign_in_page(
     let state = match sign_on.failure() {
         None => String::new(),
         Some(_) => format!(
-            "<p class=\"error\" role=\"alert\">{name} does not answer at present. The console tries again; its log says why.</p>"
+            "<p class=\"error\" role=\"alert\">{name} is currently unavailable. The console retries automatically; see its log for the cause.</p>"
         ),
     };
     let local = app.authenticator.policy().local_accounts;

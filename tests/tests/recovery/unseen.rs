@@ -67,7 +67,7 @@ async fn check_unreachable_primary(
             && check_mentions(
                 plan,
                 &CheckCode::MEMBERS_ACCOUNTED,
-                "may still be Primary out of the console's sight",
+                "may still be Primary, unreachable from the console",
             )
     })
     .await?;
@@ -84,7 +84,7 @@ async fn check_unreachable_primary(
         let message = &reason.with_context(|| format!("{verdict:#?}"))?.message;
         ensure!(
             unseen.iter().all(|id| message.contains(&id.to_string()))
-                && message.contains("2 of 3 votes are out of sight"),
+                && message.contains("unreachable members hold 2 of 3 votes"),
             "{message}"
         );
         Ok(())

@@ -63,7 +63,7 @@ impl ClusterReport {
         };
         let strips = StateStrip::all(&subjects, &self.events, &span);
         let legend = format!(
-            "{} to {}. The worse a state, the higher its block; blank: not known. The line is the time at which the incident was opened.",
+            "{} to {}. Higher blocks are worse states; blank: not known. The line is the time at which the incident was opened.",
             absolute(report.from),
             absolute(report.to)
         );
@@ -76,7 +76,7 @@ impl ClusterReport {
     fn views(&self) -> El {
         let moments: Vec<El> = self.moments.iter().map(moment).collect();
         el("div")
-            .child(el("h3").child("As it was seen"))
+            .child(el("h3").child("Recorded cluster states"))
             .child(moments)
     }
 

@@ -155,7 +155,7 @@ fn delayed_peers(server: &ObservedServer<'_>) -> Option<Finding> {
         severity: FindingSeverity::Warning,
         nodes: vec![server.id()],
         message: format!(
-            "{} receives answers of the group late: commits wait for the slowest member.",
+            "Group communication of {} is slow: commits wait for the slowest member.",
             server.node.label()
         ),
         evidence,

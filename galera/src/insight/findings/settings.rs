@@ -162,7 +162,7 @@ fn autoinc_lock_mode(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             FindingSeverity::Warning,
             &concerned,
             NAME,
-            "parallel applying of inserts can end in a lock that nothing releases",
+            "parallel applying of inserts can deadlock permanently",
             "Set innodb_autoinc_lock_mode=2 in the configuration and restart one member after the other.",
         )
     })

@@ -68,7 +68,7 @@ fn old_protocol(servers: &[ObservedServer<'_>]) -> Option<Finding> {
                 Some(server.evidence("wsrep_protocol_version", version.to_string()))
             })
             .collect(),
-        remedy: "Wait for the next change of the group; if it stays, restart the member with the lower one.".to_owned(),
+        remedy: "Wait for the next view change. If the difference persists, restart the member with the lower version.".to_owned(),
         manual: manual::UPGRADES,
         subject: None,
     })

@@ -38,7 +38,7 @@ pub(super) fn arbitrator_views(
         state: ArbitratorState::Inferred,
         address: None,
         since: None,
-        message: "The component has a member that is no known node: an arbitrator that no agent reports, or a node that is not registered.".to_owned(),
+        message: "The component has an unknown member: an arbitrator that no agent reports, or a node that is not registered.".to_owned(),
     }));
     views
 }

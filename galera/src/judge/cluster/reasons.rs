@@ -269,7 +269,7 @@ impl<'a> ReasonCollector<'a> {
             ReasonCode::NoEvidence,
             node,
             format!(
-                "{use_of_address} may be serving out of sight: start {who} with its former data, or find out whether they are in use."
+                "{use_of_address} may still be serving, unreachable from the console: start {who} with its former data, or find out whether they are in use."
             ),
         );
     }

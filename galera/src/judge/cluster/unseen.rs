@@ -153,10 +153,10 @@ impl UnseenMembers {
         )
     }
 
-    /// `2 of 3 votes are out of sight`, and what else counts.
+    /// `unreachable members hold 2 of 3 votes`, and what else counts.
     fn arithmetic(&self, nodes: &[NodeFacts<'_>]) -> String {
         let votes = format!(
-            "{} of {} votes are out of sight",
+            "unreachable members hold {} of {} votes",
             self.count.unseen(),
             self.count.total()
         );

@@ -1,4 +1,4 @@
-//! Why a waiting node is held back: the value of `held`. An agent that publishes it obeys orders to rejoin.
+//! Why a waiting node is held back: the value of `held`. An agent that publishes it accepts orders to rejoin.
 
 use serde::{Deserialize, Serialize};
 

@@ -122,7 +122,7 @@ pub struct Incident {
     pub title: String,
     pub clusters: Vec<ClusterName>,
     pub state: IncidentState,
-    /// As a person says; without it, what is measured.
+    /// Set by an operator; without it, the measured state applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impact: Option<IncidentImpact>,
     pub opened_at: Timestamp,

@@ -46,7 +46,7 @@ impl PublicState {
         }
     }
 
-    /// What an impact comes to; nothing for one that readers do not notice.
+    /// State implied by an impact; `None` for one that readers do not notice.
     const fn of_impact(impact: IncidentImpact) -> Option<Self> {
         match impact {
             IncidentImpact::None => None,
@@ -207,7 +207,7 @@ pub struct PublicIncident {
     /// Public names of the affected clusters that the page shows.
     pub clusters: Vec<String>,
     pub state: IncidentState,
-    /// As a person says; without it, what is measured.
+    /// Set by an operator; without it, the measured state applies.
     pub impact: Option<IncidentImpact>,
     pub opened_at: Timestamp,
     pub resolved_at: Option<Timestamp>,

@@ -183,8 +183,8 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
         (
             CheckStatus::Unknown,
             format!(
-                "The arbitrator {name} reports a Primary component, in which members out of sight may serve. If its members \
-                 are all stopped, restart the arbitrator: as long as it is Primary, the server of a node that bootstraps ends."
+                "The arbitrator {name} reports a Primary component, whose members may be serving, unreachable from the \
+                 console. If they are all stopped, restart the arbitrator: as long as it is Primary, the server of a node that bootstraps ends."
             ),
         )
     } else if situation
@@ -249,7 +249,7 @@ fn check_members_accounted(
         (
             CheckStatus::Unknown,
             format!(
-                "{} may still be Primary out of the console's sight. Bring {} back, or confirm that {} stopped or isolated.{unproven}",
+                "{} may still be Primary, unreachable from the console. Bring {} back, or confirm that {} stopped or isolated.{unproven}",
                 situation.join_names(missing.iter().copied()),
                 if missing.len() == 1 { "it" } else { "them" },
                 if missing.len() == 1 {

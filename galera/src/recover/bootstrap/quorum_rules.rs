@@ -42,9 +42,9 @@ pub(super) fn check(situation: &Situation<'_>, draft: &mut PlanDraft) {
     options.sort_unstable();
     options.dedup();
     let rule = if options.contains(&"pc.ignore_quorum") {
-        "any member out of sight could be Primary alone"
+        "any unreachable member could be Primary alone"
     } else {
-        "half of the members could be Primary out of sight"
+        "half of the members could be Primary while unreachable"
     };
     let open = |condition| {
         matches!(

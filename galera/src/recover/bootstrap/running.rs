@@ -306,7 +306,7 @@ fn is_temporarily_unfit(situation: &Situation<'_>, node: usize) -> bool {
 fn unfit_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let facts = &situation.nodes()[node];
     let Some(answer) = facts.fresh_answer() else {
-        return Some("does not answer".to_owned());
+        return Some("is unreachable".to_owned());
     };
     let status = answer.status;
     if let Some(why) = damage_reason(situation, node) {

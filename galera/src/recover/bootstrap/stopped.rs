@@ -45,7 +45,7 @@ pub(super) fn plan(
         holders: BTreeSet::from([*node]),
     });
     loss::check_for_loss(case, situation, draft, goal.as_ref());
-    // An agent obeys only an order for the position that it recovered.
+    // An agent accepts only an order for the position that it recovered.
     let agent_waiting = chosen.is_some_and(|(node, known)| {
         situation.agent_waits(*node) && known.source == EvidenceSource::Registry
     });
@@ -304,7 +304,7 @@ fn check_agent_waits(
                 (
                     CheckStatus::Fail,
                     format!(
-                        "The agent of {name} has recovered no position from its data, and obeys no order for {}, {}. Find out \
+                        "The agent of {name} has recovered no position from its data, and rejects an order for {}, {}. Find out \
                          why its data have none before you run the commands below on that node. {}",
                         match known.source {
                             EvidenceSource::Attestation => "the pasted one",
@@ -335,7 +335,7 @@ fn check_agent_waits(
     draft.add_check(CheckCode::AGENT_WAITS, status, message, evidence);
 }
 
-/// Whether the agent of `node` will obey an order of this console. One that it would refuse is never planned.
+/// Whether the agent of `node` will accept an order of this console. One that it would refuse is never planned.
 pub(crate) fn check_order_accepted(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -353,7 +353,7 @@ pub(crate) fn check_order_accepted(
         (OrderTerms::Older, _) => (
             CheckStatus::Pass,
             format!(
-                "The agent of {name} is older and obeys any order in etcd, signed or not. Update it, so that only a \
+                "The agent of {name} is older and accepts any order in etcd, signed or not. Update it, so that only a \
                  signed order can start this node."
             ),
         ),
@@ -367,7 +367,7 @@ pub(crate) fn check_order_accepted(
         (OrderTerms::Verifies { .. }, None) => (
             CheckStatus::Fail,
             format!(
-                "This console has no order key, and the agent of {name} obeys only signed orders. Create a key with \
+                "This console has no order key, and the agent of {name} accepts only signed orders. Create a key with \
                  `galera-console order-key new FILE`, start the console with --order-key-file FILE, and give the agents the \
                  public key that `order-key show FILE` prints (ORDER_PUBLIC_KEY_FILE)."
             ),
@@ -375,7 +375,7 @@ pub(crate) fn check_order_accepted(
         (OrderTerms::Verifies { keys, .. }, Some(own)) if keys.is_empty() => (
             CheckStatus::Fail,
             format!(
-                "The agent of {name} has no ORDER_PUBLIC_KEY_FILE, so it obeys no order. Give it a file with this \
+                "The agent of {name} has no ORDER_PUBLIC_KEY_FILE, so it rejects all console orders. Give it a file with this \
                  console's public key {own}, as `galera-console order-key show` prints it, and restart the agent."
             ),
         ),

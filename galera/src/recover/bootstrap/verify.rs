@@ -72,7 +72,7 @@ fn unmet_condition(
     let id = &facts.id;
     let not_yet = |what: String| Some(BootstrapOutcome::NotYet(what));
     let Some(answer) = facts.fresh_answer() else {
-        return not_yet(format!("{id} does not answer."));
+        return not_yet(format!("{id} is unreachable."));
     };
     let status = answer.status;
     if status.cluster_status != Some(ClusterStatus::Primary) {

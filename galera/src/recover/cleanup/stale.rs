@@ -166,7 +166,7 @@ fn stale_reason(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> Strin
         .iter()
         .any(|facts| facts.id == *id && facts.expected);
     let mut why = format!(
-        "does not answer, is in no member list, holds no lease and has not been written for {} s",
+        "is unreachable, is in no member list, holds no lease and has not been written for {} s",
         wait.as_secs()
     );
     let node = situation.node_named(id);

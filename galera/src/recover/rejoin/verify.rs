@@ -21,7 +21,7 @@ pub enum RejoinOutcome {
 }
 
 /// Compares `rejoin` with what its node reports now. `ended`: the order's key is gone, for so long that no agent can still
-/// be obeying it.
+/// be executing it.
 #[must_use]
 pub fn verify(rejoin: &RejoinOrder, ended: bool, case: &RecoveryCase<'_>) -> RejoinOutcome {
     let situation = Situation::new(case);
@@ -48,12 +48,14 @@ pub fn verify(rejoin: &RejoinOrder, ended: bool, case: &RecoveryCase<'_>) -> Rej
         }
         if lost {
             return RejoinOutcome::Contradicted(format!(
-                "The cluster lost its Primary component before the agent of {id} obeyed."
+                "The cluster lost its Primary component before the agent of {id} executed the order."
             ));
         }
         if ended && situation.agent_waits(node) {
             let why = waiting_reason(fields).unwrap_or_else(|| "no reason is reported".to_owned());
-            return RejoinOutcome::NotObeyed(format!("The agent of {id} did not obey: {why}"));
+            return RejoinOutcome::NotObeyed(format!(
+                "The agent of {id} did not execute the order: {why}"
+            ));
         }
         return RejoinOutcome::NotYet(format!("{id} has not kept its data aside yet."));
     }

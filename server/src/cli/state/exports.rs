@@ -100,7 +100,7 @@ async fn export_to(state: &SealedState, path: &str) -> Result<String, CliError> 
     let ignored = state.registry.tampered();
     if let Some(record) = ignored.records.first() {
         return Err(usage(format!(
-            "{} was changed outside the console, and an export would keep that; nothing was written. galera-console state show says what to do",
+            "{} was changed outside the console, and an export would keep that; nothing was written. galera-console state show lists the remedies",
             record.key
         )));
     }

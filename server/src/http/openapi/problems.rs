@@ -443,7 +443,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "weak_password",
-        "The password is too short or easily guessed; the detail says why.",
+        "The password is too short or easily guessed; the detail has the reason.",
     ),
     (
         "wrong_password",
@@ -558,11 +558,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("sign_on_off", "No identity provider is configured."),
     (
         "sign_on_refused",
-        "The identity provider refused, or did not say what is needed.",
+        "The identity provider refused the sign-in, or returned an incomplete response.",
     ),
     (
         "sign_on_untrusted",
-        "What the identity provider answered does not verify.",
+        "The identity provider's response failed verification.",
     ),
     (
         "service_account",

@@ -69,7 +69,7 @@ fn cluster() -> ClusterView {
         "quorum": {"votes": 1, "total": 2, "arbitrators": 0, "spare": 0, "summary": "1 of 2 votes"},
         "arbitrators": [
             {"name": "garb1", "state": "member", "address": "10.0.0.9:4567", "since": TIME, "message": "It votes."},
-            {"name": null, "state": "inferred", "address": null, "since": null, "message": "The component has a member that is no known node."}],
+            {"name": null, "state": "inferred", "address": null, "since": null, "message": "The component has an unknown member."}],
         "nodes": [
             {"id": "10.0.0.1", "name": "n1", "state": "synced", "state_comment": "Synced", "cluster_status": "primary",
              "position": {"uuid": "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b", "seqno": 2881}, "position_fresh": true, "behind": 0,

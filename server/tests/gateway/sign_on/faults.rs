@@ -323,7 +323,7 @@ async fn a_console_starts_without_its_provider_and_says_so() {
         "the page says that the provider does not answer",
         async || {
             let page = sign_in_page(&console).await;
-            page.contains("Test provider does not answer")
+            page.contains("Test provider is currently unavailable")
         },
     )
     .await;
@@ -340,7 +340,7 @@ async fn a_console_starts_without_its_provider_and_says_so() {
     provider.serve(socket.listen(64).unwrap());
     eventually("the provider is used", async || {
         anonymous.get("/oidc/sign-in").await.status == 303
-            && !sign_in_page(&console).await.contains("does not answer")
+            && !sign_in_page(&console).await.contains("is currently unavailable")
     })
     .await;
 }

@@ -13,12 +13,12 @@ use crate::recover::plan::AgentReason;
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
-/// What an agent publishes about the orders that it obeys.
+/// What an agent publishes about the orders that it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OrderTerms {
     /// Nothing: an agent that verifies no signature.
     Older,
-    /// It obeys orders for these data that one of these keys signed.
+    /// It accepts orders for these data that one of these keys signed.
     Verifies { data_id: String, keys: Vec<String> },
     /// Only one of its two keys, or an unreadable value.
     Incomplete,
@@ -48,7 +48,7 @@ impl Situation<'_> {
         self.phase(node) == Some(AgentPhase::Waiting) && self.report_counts(node)
     }
 
-    /// What the node's agent publishes about the orders that it obeys.
+    /// What the node's agent publishes about the orders that it accepts.
     pub(crate) fn order_terms(&self, node: usize) -> OrderTerms {
         let fields = self.nodes()[node]
             .fresh_registration()
