@@ -1,4 +1,4 @@
-"""What the Helm chart makes of values. `test_chart.py update` records the rendering of values/whole.yaml."""
+"""What the Helm chart makes of values. `test_chart.py update` records the renderings with which other tests start programs."""
 
 import copy
 import json
@@ -16,21 +16,23 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CHART = ROOT / "deploy/helm/galera-console"
-RECORDED = HERE / "rendered.yaml"
+RECORDED = {"whole": HERE / "rendered.yaml", "sign-on": HERE / "rendered-sign-on.yaml"}
 VALUES = sorted((HERE / "values").glob("*.yaml"))
 # The oldest that Chart.yaml permits, some between, and the newest with a schema.
 KUBERNETES = ["1.25", "1.28", "1.31", "1.34", "1.37"]
 # Kinds of operators, which Kubernetes has no schemas of.
 CUSTOM = {"Certificate", "ServiceMonitor"}
 WORKLOADS = {"StatefulSet", "Job"}
+# Where a cluster is reachable, Helm has its kinds.
+CLUSTER = ["--api-versions", "v1/Pod", "--api-versions", "apps/v1/StatefulSet"]
 
 
 def helm(*arguments):
     return subprocess.run(["helm", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def template(values, *sets, chart=CHART):
-    arguments = ["template", "galera-console", chart, "--namespace", "databases", "--values", HERE / "values" / f"{values}.yaml"]
+def template(values, *sets, chart=CHART, flags=()):
+    arguments = ["template", "galera-console", chart, "--namespace", "databases", "--values", HERE / "values" / f"{values}.yaml", *flags]
     for pair in sets:
         arguments += ["--set-json", pair]
     return helm(*arguments)
@@ -68,7 +70,7 @@ def workload(objects, name):
 
 
 def mounted_files(workload):
-    """Paths that the Secrets of the pod appear at; a directory where the Secret is mounted whole."""
+    """Paths that the Secrets and ConfigMaps of the pod appear at; a directory where a Secret is mounted whole."""
     paths = set()
     volumes = {volume["name"]: volume for volume in pod(workload)["spec"].get("volumes", [])}
     for container in containers(workload):
@@ -76,7 +78,7 @@ def mounted_files(workload):
             volume = volumes.get(mount["name"], {})
             sources = [{"secret": volume["secret"]}] if "secret" in volume else volume.get("projected", {}).get("sources", [])
             for source in sources:
-                items = source["secret"].get("items")
+                items = (source.get("secret") or source["configMap"]).get("items")
                 paths |= {f"{mount['mountPath']}/{item['path']}" for item in items} if items else {mount["mountPath"] + "/"}
     return paths
 
@@ -232,6 +234,114 @@ class Renderings(unittest.TestCase):
         file = variables(containers(workload(secret, "console"))[0])["GALERA_CONSOLE_OTLP_HEADERS_FILE"]
         self.assertIn(file, mounted_files(workload(secret, "console")))
 
+    def test_sign_on_has_the_settings_and_files_of_its_values(self):
+        objects = render("sign-on")
+        console = workload(objects, "console")
+        values = yaml.safe_load((HERE / "values/sign-on.yaml").read_text())["console"]["oidc"]
+        found = {name.removeprefix("GALERA_CONSOLE_OIDC_"): value for name, value in variables(containers(console)[0]).items() if "_OIDC_" in name}
+        self.assertEqual(
+            found,
+            {
+                "ISSUER": values["issuer"],
+                "CLIENT_ID": values["clientId"],
+                "CLIENT_SECRET_FILE": "/run/secrets/oidc/client-secret",
+                "ROLES": "/run/secrets/oidc/roles.toml",
+                "NAME": values["name"],
+                "CA": "/run/secrets/oidc/ca",
+                "SESSION_LIFETIME": values["sessionLifetime"],
+            },
+        )
+        [roles] = of_kind(objects, "ConfigMap")
+        self.assertEqual(roles["data"], {"roles.toml": values["roles"]})
+        [volume] = [volume for volume in pod(console)["spec"]["volumes"] if volume["name"] == "oidc"]
+        self.assertEqual(
+            volume["projected"]["sources"],
+            [
+                {"configMap": {"name": roles["metadata"]["name"], "items": [{"key": "roles.toml", "path": "roles.toml"}]}},
+                {"secret": {"name": "galera-oidc", "items": [{"key": "client-secret", "path": "client-secret"}]}},
+                {"secret": {"name": "galera-oidc", "items": [{"key": "ca.crt", "path": "ca"}]}},
+            ],
+        )
+
+    def test_the_text_of_the_roles_is_kept_as_it_is(self):
+        for text in ["\t[[rule]]\n  group = 'a: #b'\n\n", "rule = []", "# {{ .Values }}\r\n[[ rule ]]"]:
+            [roles] = of_kind(render("sign-on", f"console.oidc.roles={json.dumps(text)}"), "ConfigMap")
+            self.assertEqual(roles["data"]["roles.toml"], text)
+
+    def test_changed_roles_restart_the_consoles_and_nothing_else(self):
+        def pods(*sets):
+            return {component(found): pod(found) for found in of_kind(render("whole", *sets), "StatefulSet")}
+
+        sign_on = ['console.oidc.issuer="https://idp.example.org"', 'console.oidc.clientId="x"']
+        one, other = (pods(*sign_on, f"console.oidc.roles={json.dumps(text)}") for text in ["[[rule]]", "[[rule]]\n"])
+        self.assertNotEqual(one.pop("console"), other["console"])
+        annotations = other.pop("console")["metadata"]["annotations"]
+        self.assertEqual(one, other)
+        self.assertEqual(annotations.keys(), {"checksum/oidc-roles", "example.org/checked"})
+
+    def test_without_sign_on_and_files_nothing_of_them_is_rendered(self):
+        for values in ["embedded-etcd", "external-etcd", "operators"]:
+            text = template(values).stdout
+            for word in ["oidc", "OIDC", "/run/secrets/extra", "kind: ConfigMap"]:
+                self.assertNotIn(word, text)
+
+    def test_extra_files_are_the_keys_of_secrets_and_config_maps(self):
+        [volume] = [volume for volume in pod(workload(render("sign-on"), "console"))["spec"]["volumes"] if volume["name"] == "extra"]
+        found = {}
+        for source in volume["projected"]["sources"]:
+            for kind, projection in source.items():
+                for item in projection["items"]:
+                    found[item["path"]] = {kind: projection["name"], "key": item["key"]}
+        self.assertEqual(found, yaml.safe_load((HERE / "values/sign-on.yaml").read_text())["console"]["extraFiles"])
+
+    def test_a_file_setting_may_name_any_mounted_file(self):
+        for values, name, path in [
+            ("external-etcd", "NOTIFY_CA", "/run/secrets/galera/etcd-ca"),
+            ("external-etcd", "ETCD_CERT", "/run/secrets/tls/tls.crt"),
+            ("operators", "OTLP_CA", "/run/secrets/mysql/ca"),
+            ("sign-on", "NOTIFY_CA", "/run/secrets/oidc/ca"),
+            ("sign-on", "CONFIG", "/run/secrets/extra/anchor-secret"),
+            ("external-etcd", "AUDIT_ANCHOR_FILE", "/var/lib/galera-console/anchors"),
+        ]:
+            render(values, f"console.settings.{name}={json.dumps(path)}")
+
+    def test_sign_on_may_be_in_settings_or_in_a_configuration_file(self):
+        file = 'console.extraFiles={"roles.toml": {"configMap": "roles", "key": "roles.toml"}}'
+        settings = {"OIDC_ISSUER": "https://idp.example.org", "OIDC_CLIENT_ID": "x", "OIDC_ROLES": "/run/secrets/extra/roles.toml"}
+        render("external-etcd", file, f"console.settings={json.dumps(settings)}")
+        file = 'console.extraFiles={"console.toml": {"secret": "settings", "key": "console.toml"}}'
+        settings = {"CONFIG": "/run/secrets/extra/console.toml", "LOCAL_ACCOUNTS": "off", "APPROVAL_LINKS": "on"}
+        render("external-etcd", file, f"console.settings={json.dumps(settings)}", 'console.publicUrl=""')
+
+    def test_every_setting_that_names_a_file_is_checked(self):
+        table = (ROOT / "docs/settings.md").read_text()
+        files = re.findall(r"^\| `--[a-z0-9-]+ FILE` \| `GALERA_CONSOLE_([A-Z0-9_]+)`", table, re.MULTILINE)
+        self.assertIn("CONFIG", files)
+        for name in files:
+            result = template("embedded-etcd", f'console.settings={{"{name}": "/etc/x"}}')
+            self.assertIn(f"console.settings.{name} is ", result.stderr)
+        for name in set(re.findall(r"`GALERA_CONSOLE_([A-Z0-9_]+)`", table)) - set(files):
+            result = template("embedded-etcd", f'console.settings={{"{name}": "/etc/x"}}')
+            self.assertNotIn("no file is mounted", result.stderr)
+
+    def test_notes_name_the_redirect_uri_and_the_first_account(self):
+        with tempfile.TemporaryDirectory() as directory:
+            chart = Path(directory) / "galera-console"
+            shutil.copytree(CHART, chart)
+            included = '{{ include (print $.Template.BasePath "/NOTES.txt") . | nindent 2 }}'
+            (chart / "templates/notes.yaml").write_text(f"kind: Notes\ntext: |-{included}\n")
+
+            def notes(values):
+                [found] = of_kind(render(values, chart=chart), "Notes")
+                return found["text"]
+
+            self.assertIn("https://galera.example.org/oidc/callback", notes("sign-on"))
+            self.assertNotIn("user add", notes("sign-on"))
+            self.assertIn("user add", notes("whole"))
+            self.assertNotIn("oidc", notes("whole"))
+            for values in ["sign-on", "whole"]:
+                self.assertNotIn("\n\n\n", notes(values))
+
     def test_settings_of_the_schema_are_those_of_the_console(self):
         schema = json.loads((CHART / "values.schema.json").read_text())
         known = schema["properties"]["console"]["properties"]["settings"]["propertyNames"]["enum"]
@@ -259,16 +369,17 @@ class Renderings(unittest.TestCase):
         workspace = re.search(r'^\[workspace\.package\][^\[]*^version = "([^"]+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE | re.DOTALL)
         self.assertEqual({chart["version"], chart["appVersion"]}, {workspace.group(1)})
 
-    def test_the_recorded_rendering_is_current(self):
-        self.assertEqual(RECORDED.read_text(), template("whole").stdout, "run: scripts/test-chart update")
+    def test_the_recorded_renderings_are_current(self):
+        for values, recorded in RECORDED.items():
+            self.assertEqual(recorded.read_text(), template(values).stdout, "run: scripts/test-chart update")
 
 
 class Refusals(unittest.TestCase):
     """Each names the value, and a remedy."""
 
-    def refused(self, values, sets, *words):
+    def refused(self, values, sets, *words, flags=()):
         with self.subTest(sets=sets):
-            result = template(values, *sets)
+            result = template(values, *sets, flags=flags)
             self.assertNotEqual(result.returncode, 0, result.stdout)
             for word in words:
                 self.assertIn(word, result.stderr)
@@ -302,6 +413,62 @@ class Refusals(unittest.TestCase):
         ]:
             self.refused(values, sets, *words)
 
+    def test_files_that_are_not_mounted(self):
+        remedy = "console.extraFiles"
+        for values, setting, path, *words in [
+            ("external-etcd", "SMTP_PASSWORD_FILE", "/etc/smtp", remedy, '"/etc/smtp"', "/run/secrets/extra/"),
+            ("external-etcd", "NOTIFY_CA", "/run/secrets/extra/ca.crt", remedy),
+            ("external-etcd", "MYSQL_TLS_KEY", "/run/secrets/mysql/ca", remedy),
+            ("external-etcd", "OIDC_ROLES", "/etc/galera-console/roles.toml", remedy),
+            ("external-etcd", "CONFIG", "/etc/galera-console/console.toml", remedy),
+            ("external-etcd", "ETCD_CERT", "", remedy, '""'),
+            ("embedded-etcd", "TLS_CERT", "/run/secrets/tls/tls.crt", remedy),
+            ("sign-on", "OTLP_CA", "/run/secrets/extra/company-ca", remedy),
+            ("sign-on", "OTLP_CA", "/run/secrets/extra/", remedy),
+            ("external-etcd", "AUDIT_ANCHOR_FILE", "/run/secrets/extra/anchors", "cannot write", "/var/lib/galera-console"),
+            ("external-etcd", "AUDIT_ANCHOR_FILE", "/var/lib/galera-console/../anchors", "cannot write"),
+        ]:
+            self.refused(values, [f"console.settings.{setting}={json.dumps(path)}"], f"console.settings.{setting} is ", *words)
+        for source, *words in [
+            ({"key": "k"}, "neither secret nor configMap", "with the key k"),
+            ({"key": "k", "secret": "s", "configMap": "c"}, "both secret and configMap", "remove one"),
+        ]:
+            self.refused("external-etcd", [f"console.extraFiles.ca={json.dumps(source)}"], "console.extraFiles.ca has", *words)
+
+    def test_incomplete_sign_on(self):
+        settings = 'console.settings={"OIDC_ISSUER": "https://idp.example.org"}'
+        without = ["console.oidc.issuer=null", "console.settings={}"]
+        for sets, *words in [
+            (['console.oidc.clientId=""'], "console.oidc.issuer is set, but console.oidc.clientId is empty", "set it to"),
+            (['console.oidc.roles=""'], "console.oidc.issuer is set, but console.oidc.roles is empty", "set it to"),
+            (['console.oidc.roles="claim = \'groups\'"'], "console.oidc.roles has no [[rule]]", "add one"),
+            (['console.publicUrl=""'], "console.oidc.issuer is set, but console.publicUrl is empty", "set it to"),
+            (['console.oidc={"issuer": null, "clientId": null}', settings], "console.settings.OIDC_ISSUER is set, but console.oidc.clientId is empty"),
+            (['console.oidc.clientSecret.key=""'], "console.oidc.clientSecret.key is empty", "name the key"),
+            (['console.oidc.clientSecret.name=""'], "console.oidc.clientSecret.name is empty", "name the Secret"),
+            (['console.oidc.caSecret.key=""'], "console.oidc.caSecret.key is empty"),
+            (['console.settings.OIDC_CLIENT_ID="x"'], "console.settings.OIDC_CLIENT_ID is set by the chart"),
+            ([*without, "console.publicUrl=null"], "console.oidc.clientId is set, but console.oidc.issuer is empty", "or remove console.oidc.clientId"),
+        ]:
+            self.refused("sign-on", sets, *words)
+        for sets, *words in [
+            (['console.oidc.roles="[[rule]]"'], "console.oidc.roles is set, but console.oidc.issuer is empty"),
+            (['console.oidc.clientSecret={"name": "a", "key": "b"}'], "console.oidc.clientSecret is set, but console.oidc.issuer is empty"),
+            (['console.settings={"OIDC_NAME": "x"}'], "console.settings.OIDC_NAME is set, but console.oidc.issuer is empty"),
+            (['console.settings={"LOCAL_ACCOUNTS": "off"}'], "console.settings.LOCAL_ACCOUNTS is off", "configure console.oidc"),
+            (['console.settings={"APPROVAL_LINKS": "on"}', 'console.publicUrl=""'], "console.settings.APPROVAL_LINKS is on", "console.publicUrl"),
+        ]:
+            self.refused("external-etcd", sets, *words)
+
+    def test_kinds_that_the_cluster_does_not_have(self):
+        certificate, monitor = "cert-manager.io/v1/Certificate", "monitoring.coreos.com/v1/ServiceMonitor"
+        self.refused("whole", [], "console.tls.certManager.enabled is true", "install cert-manager", flags=CLUSTER)
+        flags = [*CLUSTER, "--api-versions", certificate]
+        self.refused("whole", [], "console.metrics.serviceMonitor.enabled is true", "Prometheus Operator", flags=flags)
+        result = template("whole", flags=[*flags, "--api-versions", monitor])
+        self.assertEqual(result.stdout, template("whole").stdout, result.stderr)
+        self.assertEqual(template("external-etcd", flags=CLUSTER).returncode, 0)
+
     def test_two_clusters_of_one_name(self):
         twice = json.loads('{"operator": "mariadb-operator", "namespace": "databases", "replicas": 3}')
         clusters = [dict(copy.deepcopy(twice), name=name) for name in ("a", "b")]
@@ -328,6 +495,12 @@ class Refusals(unittest.TestCase):
             (['secrets.keys.orderkey="x"'], "secrets.keys"),
             (['console.operatorClusters=[{"operator": "other", "name": "a", "namespace": "b", "replicas": 3}]'], "operatorClusters.0.operator"),
             (['console.operatorClusters=[{"operator": "mariadb-operator", "name": "a"}]'], "operatorClusters.0"),
+            (['console.oidc.issuer="http://idp.example.org"'], "console.oidc.issuer"),
+            (['console.oidc.scopes=["openid"]'], "console.oidc", "scopes"),
+            (['console.settings={"LOCAL_ACCOUNTS": false}'], "console.settings.LOCAL_ACCOUNTS"),
+            (['console.extraFiles={"a/b": {"secret": "s", "key": "k"}}'], "console.extraFiles", "a/b"),
+            (['console.extraFiles={"a": {"secret": "s"}}'], "console.extraFiles.a", "key is required"),
+            (['console.extraFiles={"a": {"secret": "S", "key": "k"}}'], "console.extraFiles.a.secret"),
         ]:
             self.refused("external-etcd", sets, *words)
 
@@ -369,6 +542,7 @@ class Documentation(unittest.TestCase):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["update"]:
-        RECORDED.write_text(template("whole").stdout)
+        for values, recorded in RECORDED.items():
+            recorded.write_text(template(values).stdout)
     else:
         unittest.main()

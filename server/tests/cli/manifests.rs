@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
+use testing::certificates::write_private;
 use testing::etcd::{EtcdCluster, loopback_address};
 use testing::manifests::{DeploymentSecrets, deploy_file, entries};
 
@@ -45,6 +46,7 @@ fn deployments() -> Vec<Deployment> {
     let etcd = deploy_file("kubernetes/etcd.yaml");
     // What scripts/test-chart recorded of the Helm chart.
     let chart = deploy_file("../tests/chart/rendered.yaml");
+    let chart_with_sign_on = deploy_file(CHART_WITH_SIGN_ON);
     let pod = "- name: etcd-accounts";
     vec![
         compose("Compose", "compose.yaml", &[]),
@@ -70,7 +72,50 @@ fn deployments() -> Vec<Deployment> {
             ),
             console: entries(&chart, "- name: console", "env:"),
         },
+        Deployment {
+            name: "Helm with sign-on",
+            // Its etcd is an external one, whose accounts are the same.
+            accounts: (
+                entries(&chart, pod, "env:"),
+                arguments(entries(&chart, pod, "args:")),
+            ),
+            console: entries(&chart_with_sign_on, "- name: console", "env:"),
+        },
     ]
+}
+
+const CHART_WITH_SIGN_ON: &str = "../tests/chart/rendered-sign-on.yaml";
+
+/// Writes what `CHART_WITH_SIGN_ON` mounts besides the files of `deploy/secrets`.
+fn write_files_of_sign_on(secrets: &DeploymentSecrets) {
+    let rendering = deploy_file(CHART_WITH_SIGN_ON);
+    let roles: Vec<&str> = rendering
+        .lines()
+        .skip_while(|line| line.trim() != "roles.toml: |")
+        .skip(1)
+        .take_while(|line| line.trim().is_empty() || line.starts_with("    "))
+        .map(str::trim)
+        .collect();
+    assert!(roles.contains(&"[[rule]]"), "{rendering}");
+    let write = |name: &str, text: &str| write_private(&secrets.path(""), name, text);
+    write("roles.toml", &roles.join("\n"));
+    for (name, original) in [
+        ("ca", "etcd-ca"),
+        ("company-ca.crt", "etcd-ca"),
+        ("mysql-client.crt", "console-cert"),
+        ("mysql-client.key", "console-key"),
+    ] {
+        let text = std::fs::read_to_string(secrets.path(original)).unwrap();
+        write(name, &text);
+    }
+    for name in [
+        "client-secret",
+        "smtp-password",
+        "anchor-secret",
+        "metrics-query-token",
+    ] {
+        write(name, &format!("secret-of-{name}"));
+    }
 }
 
 /// An etcd with TLS, and what deployments mount.
@@ -94,6 +139,7 @@ impl DeploymentSite {
         let address = loopback_address();
         let secrets =
             DeploymentSecrets::create(&address.to_string(), (&read(&key), &public), &read(&state));
+        write_files_of_sign_on(&secrets);
         let certificates = secrets.etcd_arguments();
         let certificates: Vec<&str> = certificates.iter().map(String::as_str).collect();
         Self {

@@ -58,10 +58,12 @@ Contradictions between values, which the schema cannot express. Each message nam
 {{- if and (eq $console.recovery.transport "verified") $console.recovery.enabled (not $console.mysql.caSecret.name) -}}
 {{- fail "console.recovery.transport is verified, but console.mysql.caSecret.name is empty: name the Secret with the authority of the databases' certificates, or set the transport to any" -}}
 {{- end -}}
-{{- range $name := list "passwordSecret" "caSecret" -}}
-{{- $secret := index $console.mysql $name -}}
+{{- range $value, $secret := dict "mysql.passwordSecret" $console.mysql.passwordSecret "mysql.caSecret" $console.mysql.caSecret "oidc.clientSecret" $console.oidc.clientSecret "oidc.caSecret" $console.oidc.caSecret -}}
 {{- if and $secret.name (not $secret.key) -}}
-{{- fail (printf "console.mysql.%s.name is set, but console.mysql.%s.key is empty: name the key in the Secret" $name $name) -}}
+{{- fail (printf "console.%s.name is set, but console.%s.key is empty: name the key in the Secret" $value $value) -}}
+{{- end -}}
+{{- if and $secret.key (not $secret.name) -}}
+{{- fail (printf "console.%s.key is set, but console.%s.name is empty: name the Secret, or remove the key" $value $value) -}}
 {{- end -}}
 {{- end -}}
 {{- $names := dict -}}
@@ -79,12 +81,33 @@ Contradictions between values, which the schema cannot express. Each message nam
 {{- if and $console.otlp.headers (not (hasPrefix "https://" $console.otlp.endpoint)) -}}
 {{- fail "console.otlp.headers is true, but console.otlp.endpoint does not begin with https://: the headers would cross the network unencrypted; set an https address, or headers to false" -}}
 {{- end -}}
+{{- range $file, $source := $console.extraFiles -}}
+{{- if and $source.secret $source.configMap -}}
+{{- fail (printf "console.extraFiles.%s has both secret and configMap: remove one of them" $file) -}}
+{{- end -}}
+{{- if not (or $source.secret $source.configMap) -}}
+{{- fail (printf "console.extraFiles.%s has neither secret nor configMap: name the Secret or the ConfigMap with the key %s" $file $source.key) -}}
+{{- end -}}
+{{- end -}}
 {{- $sets := include "galera.consoleVariables" . -}}
-{{- range $name, $_ := $console.settings -}}
+{{- $files := include "galera.consoleFiles" . | splitList "\n" | compact -}}
+{{- range $name, $value := $console.settings -}}
 {{- if contains (printf "name: GALERA_CONSOLE_%s\n" $name) $sets -}}
 {{- fail (printf "console.settings.%s is set by the chart: use the chart's value for it" $name) -}}
 {{- end -}}
+{{- $path := toString $value -}}
+{{- if eq $name "AUDIT_ANCHOR_FILE" -}}
+{{- if not (hasPrefix "/var/lib/galera-console/" (clean $path)) -}}
+{{- fail (printf "console.settings.AUDIT_ANCHOR_FILE is %q, which the console cannot write: use a file in /var/lib/galera-console" $path) -}}
 {{- end -}}
+{{- else if or (regexMatch "_(FILE|CA|CERT|KEY)$" $name) (has $name (list "OIDC_ROLES" "CONFIG")) -}}
+{{- if not (has $path $files) -}}
+{{- fail (printf "console.settings.%s is %q, where no file is mounted: add a file to console.extraFiles, and set the path to /run/secrets/extra/ and its name" $name $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- include "galera.signOnChecks" . -}}
+{{- include "galera.kindChecks" . -}}
 {{- if .Values.nodes.enabled -}}
 {{- if gt (int .Values.nodes.expectedMembers) (int .Values.nodes.replicas) -}}
 {{- fail (printf "nodes.expectedMembers is %d, but nodes.replicas is %d: the cluster would wait for members that do not exist" (int .Values.nodes.expectedMembers) (int .Values.nodes.replicas)) -}}
@@ -94,6 +117,67 @@ Contradictions between values, which the schema cannot express. Each message nam
 {{- end -}}
 {{- if not $console.orders.enabled -}}
 {{- fail "nodes.enabled is true, but console.orders.enabled is false: a stopped cluster could not be bootstrapped from the console; set it to true" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Sign-on and approval links. A configuration file may set what is missing here. */}}
+{{- define "galera.signOnChecks" -}}
+{{- $console := .Values.console -}}
+{{- $settings := $console.settings -}}
+{{- $oidc := $console.oidc -}}
+{{- if and $oidc.roles (not (regexMatch "(?m)^\\s*(\\[\\[\\s*rule\\s*\\]\\]|rule\\s*=)" $oidc.roles)) -}}
+{{- fail "console.oidc.roles has no [[rule]], so that no person could sign in: add one with group and roles" -}}
+{{- end -}}
+{{- if not (hasKey $settings "CONFIG") -}}
+{{- $publicUrl := or $console.publicUrl (get $settings "PUBLIC_URL") -}}
+{{- if or $oidc.issuer (get $settings "OIDC_ISSUER") -}}
+{{- $issuer := ternary "oidc.issuer" "settings.OIDC_ISSUER" (not (empty $oidc.issuer)) -}}
+{{- if not (or $oidc.clientId (get $settings "OIDC_CLIENT_ID")) -}}
+{{- fail (printf "console.%s is set, but console.oidc.clientId is empty: set it to the ID of the client that is registered at the provider" $issuer) -}}
+{{- end -}}
+{{- if not (or $oidc.roles (get $settings "OIDC_ROLES")) -}}
+{{- fail (printf "console.%s is set, but console.oidc.roles is empty: set it to the text of a roles file, which gives groups of the provider their roles" $issuer) -}}
+{{- end -}}
+{{- if not $publicUrl -}}
+{{- fail (printf "console.%s is set, but console.publicUrl is empty: set it to the address that browsers use, to whose /oidc/callback the provider redirects" $issuer) -}}
+{{- end -}}
+{{- else -}}
+{{- $given := list -}}
+{{- range $name := list "clientId" "name" "sessionLifetime" "roles" -}}
+{{- if index $oidc $name -}}{{- $given = append $given (printf "oidc.%s" $name) -}}{{- end -}}
+{{- end -}}
+{{- range $name := list "clientSecret" "caSecret" -}}
+{{- if (index $oidc $name).name -}}{{- $given = append $given (printf "oidc.%s" $name) -}}{{- end -}}
+{{- end -}}
+{{- range $name, $_ := $settings -}}
+{{- if hasPrefix "OIDC_" $name -}}{{- $given = append $given (printf "settings.%s" $name) -}}{{- end -}}
+{{- end -}}
+{{- range $given -}}
+{{- fail (printf "console.%s is set, but console.oidc.issuer is empty: set it to the issuer of the provider's /.well-known/openid-configuration, or remove console.%s" . .) -}}
+{{- end -}}
+{{- if eq (get $settings "LOCAL_ACCOUNTS" | toString) "off" -}}
+{{- fail "console.settings.LOCAL_ACCOUNTS is off, but console.oidc.issuer is empty: no person could sign in; configure console.oidc, or remove LOCAL_ACCOUNTS" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq (get $settings "APPROVAL_LINKS" | toString) "on") (not $publicUrl) -}}
+{{- fail "console.settings.APPROVAL_LINKS is on, but console.publicUrl is empty: set it to the address that browsers use, to which the links lead" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Kinds of operators that the cluster does not have. Without a cluster, as in `helm template`, its kinds are unknown: Helm
+then has the versions of Kubernetes's groups, but no kind.
+*/}}
+{{- define "galera.kindChecks" -}}
+{{- $versions := .Capabilities.APIVersions -}}
+{{- if $versions.Has "apps/v1/StatefulSet" -}}
+{{- if and .Values.console.tls.certManager.enabled (not ($versions.Has "cert-manager.io/v1/Certificate")) -}}
+{{- fail "console.tls.certManager.enabled is true, but the cluster has no Certificate of cert-manager.io/v1: install cert-manager first, or set console.tls.secretName instead" -}}
+{{- end -}}
+{{- if and .Values.console.metrics.serviceMonitor.enabled (not ($versions.Has "monitoring.coreos.com/v1/ServiceMonitor")) -}}
+{{- fail "console.metrics.serviceMonitor.enabled is true, but the cluster has no ServiceMonitor of monitoring.coreos.com/v1: install the Prometheus Operator first, or set it to false" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

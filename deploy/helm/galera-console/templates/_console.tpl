@@ -83,6 +83,36 @@
 - name: GALERA_CONSOLE_ORDER_KEY_FILE
   value: {{ $secrets }}/order-key
 {{- end }}
+{{- with $console.oidc }}
+{{- with .issuer }}
+- name: GALERA_CONSOLE_OIDC_ISSUER
+  value: {{ . | quote }}
+{{- end }}
+{{- with .clientId }}
+- name: GALERA_CONSOLE_OIDC_CLIENT_ID
+  value: {{ . | quote }}
+{{- end }}
+{{- if .clientSecret.name }}
+- name: GALERA_CONSOLE_OIDC_CLIENT_SECRET_FILE
+  value: /run/secrets/oidc/client-secret
+{{- end }}
+{{- if .roles }}
+- name: GALERA_CONSOLE_OIDC_ROLES
+  value: /run/secrets/oidc/roles.toml
+{{- end }}
+{{- with .name }}
+- name: GALERA_CONSOLE_OIDC_NAME
+  value: {{ . | quote }}
+{{- end }}
+{{- if .caSecret.name }}
+- name: GALERA_CONSOLE_OIDC_CA
+  value: /run/secrets/oidc/ca
+{{- end }}
+{{- with .sessionLifetime }}
+- name: GALERA_CONSOLE_OIDC_SESSION_LIFETIME
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 - name: GALERA_CONSOLE_STATE_SECRET_FILE
   value: {{ $secrets }}/state-secret
 - name: GALERA_CONSOLE_DATA_DIR
@@ -105,4 +135,67 @@
 {{- if .Values.etcd.user -}}{{- $keys = append $keys "etcdConsole" -}}{{- end -}}
 {{- end -}}
 {{- include "galera.secretItems" $keys -}}
+{{- end -}}
+
+{{- define "galera.oidcRoles" -}}
+{{ include "galera.fullname" . }}-oidc-roles
+{{- end -}}
+
+{{/* Sources of the projected volume at /run/secrets/oidc; none without such files. */}}
+{{- define "galera.oidcFiles" -}}
+{{- with .Values.console.oidc }}
+{{- if .roles }}
+- configMap: {name: {{ include "galera.oidcRoles" $ }}, items: [{key: roles.toml, path: roles.toml}]}
+{{- end }}
+{{- if .clientSecret.name }}
+- secret: {name: {{ .clientSecret.name | quote }}, items: [{key: {{ .clientSecret.key | quote }}, path: client-secret}]}
+{{- end }}
+{{- if .caSecret.name }}
+- secret: {name: {{ .caSecret.name | quote }}, items: [{key: {{ .caSecret.key | quote }}, path: ca}]}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Sources of the projected volume at /run/secrets/extra. */}}
+{{- define "galera.extraFiles" -}}
+{{- range $file, $source := .Values.console.extraFiles }}
+{{- with $source.secret }}
+- secret: {name: {{ . | quote }}, items: [{key: {{ $source.key | quote }}, path: {{ $file | quote }}}]}
+{{- end }}
+{{- with $source.configMap }}
+- configMap: {name: {{ . | quote }}, items: [{key: {{ $source.key | quote }}, path: {{ $file | quote }}}]}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Annotations of the console's pods. The digest restarts them when the roles change. */}}
+{{- define "galera.consoleAnnotations" -}}
+{{- $annotations := dict -}}
+{{- with .Values.console.oidc.roles -}}{{- $_ := set $annotations "checksum/oidc-roles" (sha256sum .) -}}{{- end -}}
+{{- with merge $annotations .Values.console.podAnnotations -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+
+{{/* Paths of the files that are mounted into the console, one a line. */}}
+{{- define "galera.consoleFiles" -}}
+{{- $console := .Values.console -}}
+{{- range include "galera.consoleSecrets" . | fromYamlArray }}
+/run/secrets/galera/{{ .path }}
+{{- end }}
+{{- if include "galera.servesTls" . }}
+/run/secrets/tls/tls.crt
+/run/secrets/tls/tls.key
+/run/secrets/tls/ca.crt
+{{- end }}
+{{- if $console.mysql.passwordSecret.name }}
+/run/secrets/mysql/password
+{{- end }}
+{{- if $console.mysql.caSecret.name }}
+/run/secrets/mysql/ca
+{{- end }}
+{{- range include "galera.oidcFiles" . | fromYamlArray }}
+/run/secrets/oidc/{{ (index (.secret | default .configMap).items 0).path }}
+{{- end }}
+{{- range $file, $_ := $console.extraFiles }}
+/run/secrets/extra/{{ $file }}
+{{- end }}
 {{- end -}}

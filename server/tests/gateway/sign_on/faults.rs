@@ -297,7 +297,10 @@ async fn a_provider_whose_discovery_hangs_is_used_as_it_was_known() {
     let (busy, hung) = (count("sign_in_busy"), count("provider_unavailable"));
     assert!(hung >= 8 && busy + hung == 12, "{results:?}");
     let page = sign_in_page(&console).await;
-    assert!(page.contains("Test provider is currently unavailable"), "{page}");
+    assert!(
+        page.contains("Test provider is currently unavailable"),
+        "{page}"
+    );
     fixture.provider.alter(|script| script.faults.clear());
     eventually("the provider is used", async || {
         begin_sign_in().await == "begun"
@@ -340,7 +343,9 @@ async fn a_console_starts_without_its_provider_and_says_so() {
     provider.serve(socket.listen(64).unwrap());
     eventually("the provider is used", async || {
         anonymous.get("/oidc/sign-in").await.status == 303
-            && !sign_in_page(&console).await.contains("is currently unavailable")
+            && !sign_in_page(&console)
+                .await
+                .contains("is currently unavailable")
     })
     .await;
 }
