@@ -62,6 +62,10 @@ pub struct SimulatedAgent {
     pub clock_ahead: i64,
     /// Since when its server stands still without being Primary, at a position.
     standstill: Option<(u64, u64)>,
+    /// The position that its server last had outside a Primary component.
+    position_apart: Option<Position>,
+    /// Whether its server was merged with a component that lacks its transactions.
+    diverged: bool,
     /// Since when its server waits for its data while no member is Primary.
     waits_since: Option<u64>,
     /// Why it decided what it decided last, as its log and its health endpoint show.
@@ -90,6 +94,8 @@ impl SimulatedAgent {
             expires_at: None,
             clock_ahead: 0,
             standstill: None,
+            position_apart: None,
+            diverged: false,
             waits_since: None,
             explanation: String::new(),
         }
@@ -196,6 +202,7 @@ impl SimulatedAgent {
             }
             return None;
         }
+        self.note_position_apart(cluster);
         if !self.running || !etcd {
             let expires_at = *self.expires_at.get_or_insert(now + TTL);
             if expires_at <= now
@@ -218,12 +225,39 @@ impl SimulatedAgent {
             }
             self.report(cluster, registry);
             return self
-                .restart_join(cluster, registry, now)
+                .leave_component(cluster, registry)
+                .or_else(|| self.restart_join(cluster, registry, now))
                 .or_else(|| self.restart_for_others(cluster, registry, now));
         }
         let acted = self.decide(cluster, registry, settings, now);
         self.write_heartbeat(cluster, registry, "phase");
         acted
+    }
+
+    /// Keeps the position of a server that responds outside a Primary component (`agent::run::durable_keys`).
+    fn note_position_apart(&mut self, cluster: &GaleraCluster) {
+        let node = &cluster.nodes()[self.node];
+        let apart = node.server.as_ref().is_some_and(|server| {
+            self.started_server && !server.is_primary() && server.has_opened() && !server.paused
+        });
+        if apart && let Some(position) = node.data.position() {
+            self.position_apart = Some(position);
+        }
+    }
+
+    /// Stops a server that was merged with a component that lacks its transactions (`agent::run::restart`).
+    fn leave_component(
+        &mut self,
+        cluster: &mut GaleraCluster,
+        registry: &mut SimulatedRegistry,
+    ) -> Option<String> {
+        if !std::mem::take(&mut self.diverged) {
+            return None;
+        }
+        cluster.stop(self.node);
+        self.clear_status(cluster, registry);
+        (self.started_server, self.recovered) = (false, false);
+        Some("stops its server: its component lacks transactions of it".to_owned())
     }
 
     /// Restarts a server that has accepted no connection yet while no member is Primary (`agent::run::restart`).
@@ -409,7 +443,14 @@ impl SimulatedAgent {
             self.raise_highest_position(cluster, registry, position);
         }
         let continued = snapshot.fork_of_member(id, membership.uuid, self.fork_epoch);
-        self.continue_fork(continued);
+        let excess = continued.as_ref().and_then(|(epoch, _)| {
+            let position = self.position_apart.as_ref()?;
+            snapshot.excess_over_fork(id, position, self.fork_epoch, *epoch)
+        });
+        self.diverged = excess.is_some() && !self.ignores_forks;
+        if !self.diverged {
+            self.continue_fork(continued);
+        }
         if let Some(record) = &self.fork
             && snapshot.forks.get(self.fork_epoch).is_none()
         {
