@@ -341,6 +341,7 @@ impl Builder<'_> {
             labels: self.labels.clone(),
             site,
             shutdown: self.tasks.shutdown.clone(),
+            tracker: self.tasks.tracker.clone(),
         })
     }
 

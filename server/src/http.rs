@@ -87,6 +87,7 @@ use ipnet::IpNet;
 use monitor::Monitor;
 use notify::NotificationService;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -186,6 +187,8 @@ pub struct AppContext {
     pub settings: Arc<RunningSettings>,
     /// Ends long-lived responses.
     pub shutdown: CancellationToken,
+    /// What stopping waits for.
+    pub tracker: TaskTracker,
 }
 
 impl AppContext {

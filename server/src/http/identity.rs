@@ -13,6 +13,7 @@ use console_core::trace_context::TraceContext;
 use galera::access::Operation;
 use galera::recover::action::Actor;
 use http::request::Parts;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::AppState;
@@ -76,9 +77,10 @@ pub(super) async fn identify(
     };
     let name = session.principal.audit_actor();
     let changes = !request.method().is_safe();
+    let tracker = app.tracker.clone();
     let handled = handle_as(app, session, request, next);
     let mut response = if changes {
-        run_to_end(handled).await
+        run_to_end(&tracker, handled).await
     } else {
         handled.await
     };
@@ -104,11 +106,14 @@ async fn handle_as(app: AppState, session: SessionGuard, request: Request, next:
 
 /// Runs `handled` in a task of its own: the server drops the future of a request whose client disconnects, and a change that
 /// takes several writes would stop between two of them.
-async fn run_to_end(handled: impl Future<Output = Response> + Send + 'static) -> Response {
+async fn run_to_end(
+    tracker: &TaskTracker,
+    handled: impl Future<Output = Response> + Send + 'static,
+) -> Response {
     let handled = handled.in_current_span();
     let task = match TraceContext::current() {
-        Some(trace) => tokio::spawn(trace.scope(handled)),
-        None => tokio::spawn(handled),
+        Some(trace) => tracker.spawn(trace.scope(handled)),
+        None => tracker.spawn(handled),
     };
     match task.await {
         Ok(response) => response,
