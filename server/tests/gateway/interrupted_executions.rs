@@ -17,11 +17,13 @@ async fn a_client_that_disconnects_interrupts_no_execution() {
         let fixture = ActionFixture::start_with(&etcd, &nodes, alone).await;
         let id = fixture.request(&fixture.operator).await.action.id;
         nodes.hold_at(point);
-        let (client, executed) = (fixture.operator.clone(), id.clone());
-        let request = tokio::spawn(async move { apply_verb(&client, &executed, "execute").await });
-        nodes.wait_until_killed().await;
-        request.abort();
-        let _ = request.await;
+        tokio::select! {
+            answer = apply_verb(&fixture.operator, &id, "execute") => {
+                panic!("answered before {point:?}: {}", answer.text())
+            }
+            // The request is dropped then.
+            () = nodes.wait_until_killed() => {}
+        }
         nodes.release();
         fixture.wait_for_state(&id, ActionState::Succeeded).await;
         assert_eq!(nodes.sent(), 1, "{point:?}");
