@@ -31,14 +31,15 @@ button?.addEventListener('click', async () => {
 label();
 
 const TITLES = { bad: 'No Primary or worse', off: 'No updates from the console', '': 'All clusters healthy' };
-let shown;
 
-/** Notifies when the worst status becomes `worst`; the first one is only remembered. */
+/** Notifies when the worst status becomes `worst`, also from one page to the next; the first one of a tab is only remembered. */
 export const notify = (worst, text) => {
-  const before = shown;
-  shown = worst;
-  if (before === undefined || before == worst || !(worst in TITLES) || !read()) return;
   try {
+    const before = sessionStorage.worst;
+    // A status that was not notified of needs no all-clear.
+    if (worst == 'warn' && !before) worst = '';
+    sessionStorage.worst = worst;
+    if (before === undefined || before == worst || !(worst in TITLES) || !read()) return;
     // One notification for all tabs.
     new Notification(TITLES[worst], { body: text, tag: 'galera-console' });
   } catch {

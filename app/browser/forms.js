@@ -5,7 +5,7 @@ import { signIn } from './page.js';
 const REFUSAL = 'refusal';
 const DRAFT = 'draft:';
 /** Fields whose text survives a reload or a sign-in. None of them is a secret, a confirmation or an attestation. */
-const DRAFT_FIELDS = ['reason', 'comment', 'title', 'text'];
+const DRAFT_FIELDS = ['reason', 'comment', 'title', 'text', 'name', 'clusters'];
 
 const here = () => location.pathname + location.search;
 const servedForms = () => [...document.forms].filter((form) => form.method == 'post' && form.closest('main .page'));

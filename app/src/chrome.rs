@@ -111,12 +111,14 @@ fn notice_banners(overview: Option<&OverviewWindow>) -> Vec<El> {
         .collect()
 }
 
-/// The tone of the worst verdict, for the icon of the tab; empty while every cluster is healthy.
+/// The tone of the worst verdict, for the icon of the tab and notifications of the browser; empty while every cluster is healthy.
 fn worst_tone(overview: Option<&OverviewWindow>) -> &'static str {
     let first = overview.and_then(|overview| overview.clusters.first());
     match first.map(|cluster| cluster.verdict.state) {
         Some(VerdictState::Healthy) | None => "",
-        Some(worst) => verdict_mark(worst).tone,
+        // Not `off`, which stands for missing updates.
+        Some(VerdictState::Degraded | VerdictState::Unknown) => "warn",
+        Some(_) => "bad",
     }
 }
 
@@ -265,5 +267,10 @@ mod tests {
             ""
         );
         assert_eq!(worst_tone(None), "");
+        for state in VerdictState::ALL {
+            let mut view = crate::fixtures::healthy("lab", 90_000);
+            view.verdict.state = state;
+            assert_ne!(worst_tone(Some(&of(&[view]))), "off", "{state:?}");
+        }
     }
 }

@@ -134,7 +134,7 @@ pub async fn render_fragment(
         ["audit"] => request.audit().await,
         ["status-pages"] => request.status_pages().await,
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
-        ["help"] => Ok(Fragment::new("Help", &help::page())),
+        ["help"] => Ok(Fragment::new("Help", &help::page(request.session))),
         ["incidents"] => request.incidents().await,
         ["notifications"] => request.notifications().await,
         ["search"] => request.search().await,
@@ -181,6 +181,7 @@ impl FragmentRequest<'_> {
             recovery: &recovery,
             session: self.session,
             selection: &selection,
+            is_wall: crate::shell::is_wall(self.uri.query().unwrap_or_default()),
             now: self.now,
         };
         Ok(Fragment::new("Clusters", &part.markup()))

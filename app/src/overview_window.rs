@@ -140,6 +140,13 @@ impl OverviewSelection {
         ["overview?", &parameters].concat()
     }
 
+    /// The selected clusters on the following pages of the table.
+    #[cfg(feature = "ssr")]
+    pub(crate) fn after_page<'a>(&self, overview: &'a Overview) -> Vec<&'a ClusterSummary> {
+        let selected = self.query().select(overview.clusters.iter());
+        selected.into_iter().skip(self.from() + PAGE_ROWS).collect()
+    }
+
     #[cfg(feature = "ssr")]
     fn query(&self) -> OverviewQuery {
         OverviewQuery {

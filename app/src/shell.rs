@@ -85,10 +85,6 @@ impl DisplayChoice {
                 (name == cookie).then(|| known.find(|choice| *choice == value))?
             })
         };
-        let is_wall = |query: &str| {
-            let mut parts = query.split('&');
-            parts.any(|part| part == "wall" || part.starts_with("wall="))
-        };
         // The sign-in page is as large as the page that it leads to.
         let url = PageUrl {
             path: String::new(),
@@ -107,6 +103,12 @@ impl DisplayChoice {
     fn script(self) -> &'static str {
         self.wall.map_or("", |_| include_str!("../browser/wall.js"))
     }
+}
+
+/// Whether a page with this query is for a screen on the wall.
+pub(crate) fn is_wall(query: &str) -> bool {
+    let mut parts = query.split('&');
+    parts.any(|part| part == "wall" || part.starts_with("wall="))
 }
 
 /// Name of the cookie with the chosen color scheme, without the prefix that it has over https.

@@ -10,10 +10,14 @@ use galera::Timestamp;
 use galera::publish::status_pages::{
     DataInconsistency, PublicCluster, PublicNode, PublicPage, PublicState,
 };
+use galera::view::VerdictState;
 
 use crate::format::{absolute, link, number, visually_hidden};
-use crate::marks::{glyph, headline_mark, node_mark, public_state_mark, state_badge, tone_class};
+use crate::marks::{
+    StateMark, glyph, headline_mark, node_mark, public_state_mark, state_badge, tone_class,
+};
 use crate::markup::{Content, El, el};
+use crate::sides::mark_under;
 
 /// A status page to be rendered.
 #[derive(Clone, Copy, Debug)]
@@ -224,12 +228,21 @@ fn state_description(shown: &PublicCluster) -> &'static str {
 }
 
 fn nodes(shown: &PublicCluster) -> Option<El> {
-    let rows: Vec<El> = shown.nodes.iter().map(node).collect();
+    let rows: Vec<El> = shown.nodes.iter().map(|one| node(shown, one)).collect();
     let list = el("ul").class("nodes").child(rows);
     (!shown.nodes.is_empty()).then_some(list)
 }
 
-fn node(node: &PublicNode) -> El {
+/// A Synced node of a cluster whose parts hold different data has the mark of that, as on the pages of the console.
+fn node_state_mark(shown: &PublicCluster, node: &PublicNode) -> StateMark {
+    match shown.inconsistency {
+        Some(DataInconsistency::SplitBrain) => mark_under(VerdictState::SplitBrain, node.state),
+        Some(DataInconsistency::Diverged) => mark_under(VerdictState::Diverged, node.state),
+        None => node_mark(node.state),
+    }
+}
+
+fn node(shown: &PublicCluster, node: &PublicNode) -> El {
     let more = |text: Option<String>| text.map(|text| el("span").class("quiet").child(text));
     let position = node.position.map(|seqno| {
         el("span")
@@ -239,7 +252,7 @@ fn node(node: &PublicNode) -> El {
     });
     let cells: Vec<Content> = vec![
         el("b").child(node.name.clone()).into(),
-        state_badge(node_mark(node.state)).into(),
+        state_badge(node_state_mark(shown, node)).into(),
         more(node.address.clone()).into(),
         more(node.version.clone()).into(),
         position.into(),

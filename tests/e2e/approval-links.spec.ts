@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Page } from '@playwright/test';
 
-import { command, currentLab, expect, live, signIn, test, verdict, violations } from './test';
+import { approve, command, currentLab, expect, live, signIn, test, verdict, violations } from './test';
 
 interface Notification {
   kind: string;
@@ -101,7 +101,7 @@ test('the link of a notification leads an approver to the request once', async (
     await expect(phone).toHaveURL(/\/actions\//);
     await expect(phone.getByRole('main')).toContainText('opened by the link of the notification to phone');
     await checkPage(phone, 'the action');
-    await phone.getByRole('button', { name: 'Approve and execute' }).click();
+    await approve(phone);
     await expect(phone.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 180_000 });
 
     await phone.goto(link);

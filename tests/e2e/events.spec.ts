@@ -1,16 +1,10 @@
 // Events appear live, and can be filtered and linked to.
-import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
 
-import { command, expect, markDocument, openCluster, signIn, test } from './test';
+import { command, expect, markDocument, openCluster, signIn, test, violations } from './test';
 
 const table = (page: Page) => page.getByRole('table', { name: 'Events, newest first' });
 const rows = (page: Page) => table(page).locator('tbody tr');
-
-async function violations(page: Page): Promise<string[]> {
-  const found = await new AxeBuilder({ page }).analyze();
-  return found.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`);
-}
 
 test('a killed node appears in the events without a reload and can be filtered and linked', async ({ page }) => {
   await openCluster(page);

@@ -77,6 +77,8 @@ test.describe('names, texts and numbers', () => {
         await page.goto(`/clusters/${NAMES[1][1]}/nodes/127.9.9.1:9`);
         await live(page);
         await expect(page.getByRole('heading', { level: 1 })).toHaveText(NODE_NAMES[0]);
+        // All nineteen digits: as a number of JavaScript it would be rounded to …808.
+        await expect(page.getByRole('main')).toContainText(SEQNO);
         expect(await violations(page)).toEqual([]);
       });
     });

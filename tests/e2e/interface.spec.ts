@@ -43,6 +43,19 @@ test.describe('refused forms', () => {
     await expect(field).not.toHaveAttribute('aria-invalid');
   });
 
+  test('names and lists that were typed are kept, secrets are not', async ({ page }) => {
+    await signIn(page, 'admin', '/notifications?add=webhook');
+    const form = page.locator('#form');
+    await form.getByLabel('Name').fill('pager');
+    await form.getByLabel('Clusters').fill('lab');
+    await form.getByLabel('Signing secret').fill('0123456789abcdef0123456789abcdef');
+    await page.goto('/audit');
+    await page.goto('/notifications?add=webhook');
+    await expect(form.getByLabel('Name')).toHaveValue('pager');
+    await expect(form.getByLabel('Clusters')).toHaveValue('lab');
+    await expect(form.getByLabel('Signing secret')).toHaveValue('');
+  });
+
   test('an ended session says so, and what was typed is still there afterwards', async ({ page, context }) => {
     await signIn(page, 'operator', '/clusters/lab/recovery');
     await live(page);

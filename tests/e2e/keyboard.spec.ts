@@ -1,7 +1,7 @@
 // The keyboard alone, enlarged text and reduced motion, on every page.
 import type { Browser, Locator, Page } from '@playwright/test';
 
-import { command, currentLab, expect, live, lostInPrint, tabTo, test, verdict } from './test';
+import { approveSummary, command, currentLab, expect, live, lostInPrint, tabTo, test, verdict } from './test';
 
 /** Pages that an administrator can open. */
 const PAGES = [
@@ -85,6 +85,7 @@ test('from signing in to an approved bootstrap by keyboard alone', async ({ brow
   await approver.keyboard.press('a');
   await expect(approver).toHaveURL(/\/actions$/);
   await press(approver, approver.getByRole('link', { name: 'Bootstrap of lab' }).first());
+  await press(approver, approveSummary(approver));
   await press(approver, approver.getByRole('button', { name: 'Approve and execute' }));
   for (const page of [operator, approver]) {
     await expect(page.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 180_000 });

@@ -1,7 +1,7 @@
 // Two people recover a cluster: one requests the action, the other approves it, both watch it run.
 import type { Browser, Page } from '@playwright/test';
 
-import { command, currentLab, expect, live, signIn, test, verdict, violations } from './test';
+import { approve, approveSummary, command, currentLab, expect, live, signIn, tabTo, test, verdict, violations } from './test';
 
 const RECOVERY = '/clusters/lab/recovery';
 /** Browsers log rejected requests. */
@@ -73,7 +73,19 @@ test.describe('two people', () => {
     await expect(approver.getByRole('link', { name: /^Actions\s*1/ })).toBeVisible();
     await approver.getByRole('link', { name: 'Bootstrap of lab' }).first().click();
     expect(await violations(approver)).toEqual([]);
-    await approver.getByRole('button', { name: 'Approve and execute' }).click();
+    const confirm = approver.getByRole('button', { name: 'Approve and execute' });
+    // One tap decides nothing: the button comes after it, with what it does.
+    await expect(confirm).toBeHidden();
+    await approver.setViewportSize({ width: 320, height: 700 });
+    await approveSummary(approver).click();
+    await expect(approver.locator('#decide-approve')).toContainText('The requested plan for lab is executed as soon as you approve it.');
+    for (const target of [approveSummary(approver), confirm]) {
+      expect((await target.boundingBox())?.height).toBeGreaterThanOrEqual(44);
+    }
+    expect(await approver.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(0);
+    expect(await violations(approver)).toEqual([]);
+    await expect(approver.locator('.name-and-verdict')).toContainText('Waiting for approval');
+    await confirm.click();
 
     for (const page of [operator, approver]) {
       await expect(page.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 180_000 });
@@ -144,15 +156,15 @@ test.describe('two people', () => {
     const approver = await openAs(browser, 'approver', path);
     // The approver sees what changed before the button.
     const changes = approver.locator('#changes');
-    const approve = approver.getByRole('button', { name: 'Approve and execute' });
+    const decision = approveSummary(approver);
     await expect(changes).toContainText('No Primary exists: was pass, now fail');
-    const top = async (one: typeof approve) => (await one.boundingBox())?.y ?? 0;
-    expect(await top(changes)).toBeLessThan(await top(approve));
-    expect(await top(approver.getByText('Possible data loss').last())).toBeLessThan(await top(approve));
-    expect(await top(approver.getByText(/^127\.0\.0\.[23] is stopped$/).first())).toBeLessThan(await top(approve));
+    const top = async (one: typeof decision) => (await one.boundingBox())?.y ?? 0;
+    expect(await top(changes)).toBeLessThan(await top(decision));
+    expect(await top(approver.getByText('Possible data loss').last())).toBeLessThan(await top(decision));
+    expect(await top(approver.getByText(/^127\.0\.0\.[23] is stopped$/).first())).toBeLessThan(await top(decision));
     await expect(approver.getByText('Cluster now')).toBeVisible();
     expect(await violations(approver)).toEqual([]);
-    await approve.click();
+    await approve(approver);
     await expect(approver.locator('.name-and-verdict')).toContainText('Superseded', { timeout: 90_000 });
     await expect(changes).toContainText('No Primary exists: was pass, now fail');
     await expect(changes.getByRole('link', { name: 'Request again' })).toHaveAttribute('href', '/clusters/lab/recovery#bootstrap');
@@ -196,15 +208,14 @@ test.describe('two people', () => {
     await loseQuorum(deputy);
     await attest(deputy);
     await request(deputy);
-    const approve = (page: Page) => page.getByRole('button', { name: 'Approve and execute' });
-    await expect(approve(deputy)).toBeDisabled();
+    const button = (page: Page) => page.getByRole('button', { name: 'Approve and execute' });
+    await expect(button(deputy)).toBeDisabled();
     await expect(deputy.getByText('You requested this; another person must decide.').first()).toBeVisible();
     const approver = await openAs(browser, 'approver', new URL(deputy.url()).pathname);
-    for (let presses = 0; presses < 80; presses++) {
-      if (await approve(approver).evaluate((element) => element === document.activeElement)) break;
-      await approver.keyboard.press('Tab');
+    for (const step of [approveSummary(approver), button(approver)]) {
+      await tabTo(approver, step);
+      await approver.keyboard.press('Enter');
     }
-    await approver.keyboard.press('Enter');
     for (const page of [deputy, approver]) {
       await expect(page.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 180_000 });
     }
@@ -223,7 +234,7 @@ test.describe('two people', () => {
       for (const page of [operator, approver]) {
         await expect(page.locator('.name-and-verdict')).toContainText('Expired', { timeout: 120_000 });
         await expect(page.getByText('not approved in time').first()).toBeVisible();
-        await expect(page.getByRole('button', { name: 'Approve and execute' })).toHaveCount(0);
+        await expect(page.locator('#decision')).toHaveCount(0);
       }
       expect(await violations(approver)).toEqual([]);
       await expect(approver.getByRole('link', { name: /^Actions\s*1/ })).toHaveCount(0);

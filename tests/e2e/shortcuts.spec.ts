@@ -137,6 +137,9 @@ test('shortcuts lead to pages, filters and help, and not while something is type
   await page.goto('/audit');
   await page.keyboard.press('?');
   await expect(dialog(page).getByRole('heading', { name: 'Keyboard shortcuts' })).toBeVisible();
+  // A viewer may not open the notifications.
+  await expect(dialog(page).locator('dt').filter({ hasText: /^ga$/ })).toHaveCount(1);
+  await expect(dialog(page).locator('dt').filter({ hasText: /^gn$/ })).toHaveCount(0);
   expect(await violations(page)).toEqual([]);
   await page.keyboard.press('Escape');
   await expect(dialog(page)).toHaveCount(0);
@@ -215,6 +218,50 @@ test('the browser notifies of the worst status if that was chosen', async ({ pag
   await command('kill n3');
   await command('kill n2');
   await expect.poll(shown, { timeout: 90_000 }).toContainEqual(expect.stringMatching(/^No Primary or worse: .*lab/s));
+});
+
+test('the browser notifies of a change that came between two pages, and of nothing that it did not report', async ({ page, context }) => {
+  test.setTimeout(360_000);
+  await context.grantPermissions(['notifications']);
+  // Of all pages of the tab.
+  const shown: string[] = [];
+  await page.exposeFunction('recordShown', (title: string) => shown.push(title));
+  await page.addInitScript(() => {
+    const record = class {
+      static permission = 'granted';
+      static requestPermission = async () => 'granted';
+      constructor(title: string) {
+        (globalThis as unknown as { recordShown: (title: string) => void }).recordShown(title);
+      }
+    };
+    Object.assign(globalThis, { Notification: record });
+  });
+  const worst = page.locator('[data-worst]');
+  await signIn(page, 'viewer', '/account');
+  await page.locator('#display').getByRole('button', { name: 'Turn on' }).click();
+  await page.goto('/audit');
+  await live(page);
+  await expect(worst).toHaveAttribute('data-worst', '');
+  await command('kill n3');
+  await expect(worst).toHaveAttribute('data-worst', 'warn', { timeout: 60_000 });
+  // The next page begins with what is known, also without the live channel.
+  await page.goto('/incidents');
+  await expect(worst).toHaveAttribute('data-worst', 'warn');
+  await command('repair');
+  await expect(worst).toHaveAttribute('data-worst', '', { timeout: 120_000 });
+  expect(shown).toEqual([]);
+  // While no page of the console is open in this tab.
+  await page.goto('about:blank');
+  await command('kill n3');
+  await command('kill n2');
+  await expect(async () => {
+    await page.goto('/audit');
+    await expect(worst).toHaveAttribute('data-worst', 'bad', { timeout: 1_000 });
+  }).toPass({ timeout: 120_000 });
+  await expect.poll(() => shown).toEqual(['No Primary or worse']);
+  await page.goto('/incidents');
+  await live(page);
+  expect(shown).toEqual(['No Primary or worse']);
 });
 
 test('alerts move nothing on the page, and cover nothing that has the focus', async ({ page }) => {

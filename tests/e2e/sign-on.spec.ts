@@ -1,8 +1,8 @@
 // Sign-on with a real identity provider.
-import AxeBuilder from '@axe-core/playwright';
 import { type Page, test as base, expect } from '@playwright/test';
 
 import { type SignOnConsole, startSignOn } from './provider';
+import { violations } from './test';
 
 const test = base.extend<object, { signOn: SignOnConsole }>({
   signOn: [
@@ -34,8 +34,7 @@ async function signedIn(page: Page, name: string): Promise<void> {
 
 test('a person has the roles of the groups, on the clusters of the rule', async ({ page }) => {
   await page.goto('/sign-in');
-  const found = await new AxeBuilder({ page }).analyze();
-  expect(found.violations.map((violation) => violation.id)).toEqual([]);
+  expect(await violations(page)).toEqual([]);
   await signIn(page, 'dora', '/clusters/prod-1');
   await expect(page).toHaveURL(/\/clusters\/prod-1$/);
   await signedIn(page, 'dora@127.0.0.1');

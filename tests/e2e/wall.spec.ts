@@ -50,6 +50,27 @@ test.describe('links', () => {
   });
 });
 
+test.describe('many clusters', () => {
+  test.beforeEach(() => {
+    const nodes = Array.from({ length: 59 }, (_, index) => [`wall-${index + 10}/127.9.6.${index + 1}:9/wsrep_local_state_comment`, 'Synced']);
+    putKeys(Object.fromEntries(nodes));
+  });
+  test.afterEach(() => deleteCluster('wall-', true));
+
+  test('those that the table leaves out are counted, with the worst status among them', async ({ page }) => {
+    test.setTimeout(360_000);
+    await signIn(page);
+    await page.goto('/?wall');
+    await live(page);
+    await expect(page.locator('#not-shown')).toHaveText(/^Not shown: \d+ more clusters, (all healthy\.|the worst .+)$/, { timeout: 120_000 });
+    await expect(page.locator('#not-shown')).toBeInViewport();
+    await page.goto('/');
+    await live(page);
+    await expect(page.locator('#not-shown')).toHaveCount(0);
+    await expect(page.getByRole('link', { name: 'Next' })).toBeVisible();
+  });
+});
+
 test.describe('without a person', () => {
   test.use({ allowed: new RegExp(`${OFFLINE.source}|status of 401`) });
 

@@ -11,7 +11,7 @@ use super::account::proof_field;
 use super::plan::{join_nodes, position_label};
 use super::plan_changes::{change_list, plan_changes};
 use super::widgets;
-use crate::format::{code, countdown, link, quiet, sub, ticking_age, unknown};
+use crate::format::{code, countdown, link, pluralize, quiet, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, action_mark, state_badge, step_mark, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
@@ -258,8 +258,12 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
                 .or_else(own_refusal)
                 .or_else(already_approved);
             let reject = refusal(Operation::RejectAction).or_else(own_refusal);
+            let label = match approvals_left(action) {
+                0 => "Approve and execute",
+                _ => "Approve",
+            };
             vec![
-                button("approve", "Approve and execute", approve),
+                button("approve", label, approve),
                 button("reject", "Reject", reject),
                 withdraw(),
             ]
@@ -286,7 +290,6 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
             "comment",
             "Comment (kept on record)",
         ))
-        .child((action.state == ActionState::Pending).then(|| proof_field("decide", "to approve")))
         .child(widgets::permission_note(session, explained))
         .child(el("div").class("acts").child(buttons));
     Some(
@@ -297,15 +300,39 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
     )
 }
 
+/// How many approvals are missing after the next one.
+fn approvals_left(action: &Action) -> usize {
+    let needed = usize::try_from(action.approvals_needed).unwrap_or(usize::MAX);
+    needed.saturating_sub(action.approvals.len() + 1)
+}
+
+/// What pressing the button of `verb` does.
+fn consequence(action: &Action, verb: &str) -> String {
+    let when = match (verb, approvals_left(action)) {
+        ("execute", _) => "now".to_owned(),
+        (_, 0) if action.approver_groups.is_empty() => "as soon as you approve it".to_owned(),
+        (_, 0) => "as soon as each required group has approved it".to_owned(),
+        (_, left) => format!("after {}", pluralize(left, "more approval")),
+    };
+    let loss = widgets::loss_count(&action.plan.loss);
+    format!(
+        "The requested plan for {} is executed {when}. Possible data loss: {loss}.",
+        action.cluster.display_name()
+    )
+}
+
+/// A button for the decision of `verb`. What executes an action takes two steps, and the second one is beside what it does.
 fn decision_button(action: &Action, verb: &str, label: &str, refusal: Option<String>) -> El {
     let button = el("button")
         .attr("type", "submit")
         .attr("formaction", format!("/actions/{}/{verb}", action.id))
         .child(label.to_owned());
-    let button = if matches!(verb, "approve" | "execute") {
-        button.class("main")
-    } else {
-        button
+    let button = match (verb, &refusal) {
+        ("approve" | "execute", None) => {
+            return two_steps(action, verb, button.class("main"));
+        }
+        ("approve" | "execute", Some(_)) => button.class("main"),
+        _ => button,
     };
     let button = if refusal.is_some() {
         button.attr("disabled", "")
@@ -314,6 +341,27 @@ fn decision_button(action: &Action, verb: &str, label: &str, refusal: Option<Str
     };
     let reason = refusal.map(|reason| el("span").class("why-not").child(reason));
     el("p").class("act").child(button).child(reason)
+}
+
+/// The button inside of details, which work without script. Their summary is the first step.
+fn two_steps(action: &Action, verb: &str, button: El) -> El {
+    let first = match verb {
+        "approve" => "Approve…",
+        _ => "Execute…",
+    };
+    // Enter in this field presses the first button of the form, so it is in sight only beside that.
+    let proof = (verb == "approve").then(|| proof_field("decide", "to approve"));
+    el("details")
+        .class("confirm")
+        .attr("id", format!("decide-{verb}"))
+        .child(el("summary").class("button main").child(first))
+        .child(
+            el("div")
+                .class("answer")
+                .child(el("p").child(consequence(action, verb)))
+                .child(proof)
+                .child(el("p").class("act").child(button)),
+        )
 }
 
 const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Result"];

@@ -2,11 +2,13 @@
 
 mod glossary;
 
+use galera::access::{Operation, check_permission};
+use galera::publish::api::SessionView;
 use galera::view::{NodeState, VerdictState};
 
 use self::glossary::TERMS;
 use crate::format::link;
-use crate::marks::{node_mark, state_badge, verdict_mark};
+use crate::marks::{node_mark, state_badge, verdict_description, verdict_mark};
 use crate::markup::{El, el};
 
 /// A term of the glossary.
@@ -38,23 +40,31 @@ pub(super) fn terms() -> impl Iterator<Item = GlossaryTerm> {
         .map(|(name, definition)| GlossaryTerm { name, definition })
 }
 
-/// Keys and what they do; `app/browser/shortcuts.js` has the same.
-const SHORTCUTS: [(&[&str], &str); 15] = [
-    (&["Ctrl", "K"], "Search clusters, nodes, pages and terms"),
-    (&["/"], "Filter this page, or search"),
-    (&["?"], "Help"),
-    (&["g", "c"], "All clusters"),
-    (&["g", "a"], "Actions"),
-    (&["g", "i"], "Incidents"),
-    (&["g", "n"], "Notifications"),
-    (&["g", "u"], "Audit"),
-    (&["g", "s"], "Status pages"),
-    (&["g", "p"], "Account"),
-    (&["g", "o"], "Overview of the cluster that is shown"),
-    (&["g", "e"], "Its events"),
-    (&["g", "t"], "Its timeline"),
-    (&["g", "f"], "Its findings"),
-    (&["g", "r"], "Its recovery"),
+/// Keys, what they do, and what an account must be permitted for it; `app/browser/shortcuts.js` has the same keys.
+const SHORTCUTS: [(&[&str], &str, Operation); 15] = [
+    (
+        &["Ctrl", "K"],
+        "Search clusters, nodes, pages and terms",
+        Operation::View,
+    ),
+    (&["/"], "Filter this page, or search", Operation::View),
+    (&["?"], "Help", Operation::View),
+    (&["g", "c"], "All clusters", Operation::View),
+    (&["g", "a"], "Actions", Operation::View),
+    (&["g", "i"], "Incidents", Operation::View),
+    (&["g", "n"], "Notifications", Operation::ViewNotifications),
+    (&["g", "u"], "Audit", Operation::View),
+    (&["g", "s"], "Status pages", Operation::View),
+    (&["g", "p"], "Account", Operation::View),
+    (
+        &["g", "o"],
+        "Overview of the cluster that is shown",
+        Operation::View,
+    ),
+    (&["g", "e"], "Its events", Operation::View),
+    (&["g", "t"], "Its timeline", Operation::View),
+    (&["g", "f"], "Its findings", Operation::View),
+    (&["g", "r"], "Its recovery", Operation::View),
 ];
 
 const VERDICTS: [(VerdictState, &str); 7] = [
@@ -64,7 +74,7 @@ const VERDICTS: [(VerdictState, &str); 7] = [
     ),
     (
         VerdictState::Degraded,
-        "The cluster accepts reads and writes, but something is missing or at risk; the reasons name it.",
+        verdict_description(VerdictState::Degraded),
     ),
     (
         VerdictState::Unknown,
@@ -122,11 +132,17 @@ const STATES: [(NodeState, &str); 10] = [
     ),
 ];
 
-pub(super) fn page() -> El {
-    let keys = SHORTCUTS.into_iter().map(|(keys, text)| {
-        let keys = keys.iter().map(|key| el("kbd").child(*key));
-        (el("span").child(keys.collect::<Vec<_>>()), text)
-    });
+pub(super) fn page(session: &SessionView) -> El {
+    let permitted = |(_, _, operation): &(_, _, Operation)| {
+        check_permission(&session.roles, *operation).is_ok()
+    };
+    let keys = SHORTCUTS
+        .into_iter()
+        .filter(permitted)
+        .map(|(keys, text, _)| {
+            let keys = keys.iter().map(|key| el("kbd").child(*key));
+            (el("span").child(keys.collect::<Vec<_>>()), text)
+        });
     let verdicts = VERDICTS
         .into_iter()
         .map(|(state, text)| (state_badge(verdict_mark(state)), text));

@@ -4,10 +4,11 @@ use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{Overview, ProblemDetails, RecoveryState, SessionView};
 use galera::recover::action::RecoveryPause;
+use galera::view::VerdictState;
 
 use super::{overview_filter, overview_groups, widgets};
-use crate::format::{code, link, sub, ticking_age};
-use crate::marks::{StateMark, check_mark, state_badge};
+use crate::format::{code, link, pluralize, sub, ticking_age};
+use crate::marks::{StateMark, check_mark, state_badge, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::overview_window::OverviewSelection;
 
@@ -18,6 +19,8 @@ pub(super) struct OverviewPart<'a> {
     pub(super) session: &'a SessionView,
     /// Which clusters the table shows.
     pub(super) selection: &'a OverviewSelection,
+    /// Whether the page is for a screen on the wall.
+    pub(super) is_wall: bool,
     pub(super) now: Timestamp,
 }
 
@@ -33,6 +36,25 @@ impl OverviewPart<'_> {
             .child(overview_filter::selected_labels(self.selection))
             .child(overview_groups::section(self.overview, self.selection))
             .child(first_steps.then(|| self.first_steps()))
+            .child(self.not_shown())
+    }
+
+    /// The clusters that the table leaves out on a wall, where nothing leads to its other pages.
+    fn not_shown(&self) -> Option<El> {
+        if !self.is_wall {
+            return None;
+        }
+        let rest = self.selection.after_page(self.overview);
+        let worst = rest.iter().map(|cluster| cluster.verdict.state).max()?;
+        let clusters = pluralize(rest.len(), "more cluster");
+        let text = match (worst, rest.len()) {
+            (VerdictState::Healthy, 1) => format!("Not shown: {clusters}, healthy."),
+            (VerdictState::Healthy, _) => format!("Not shown: {clusters}, all healthy."),
+            (_, 1) => format!("Not shown: {clusters}, "),
+            (..) => format!("Not shown: {clusters}, the worst "),
+        };
+        let mark = (worst != VerdictState::Healthy).then(|| state_badge(verdict_mark(worst)));
+        Some(el("p").attr("id", "not-shown").child(text).child(mark))
     }
 
     /// Where no action can be requested.
@@ -158,6 +180,48 @@ mod tests {
     use super::*;
     use crate::fixtures;
 
+    #[test]
+    fn a_wall_names_what_its_table_leaves_out() {
+        let shown = |views: &[galera::view::ClusterView], is_wall: bool| {
+            let overview = Overview {
+                clusters: views
+                    .iter()
+                    .map(galera::view::ClusterView::summary)
+                    .collect(),
+                notices: Vec::new(),
+            };
+            let html = OverviewPart {
+                overview: &overview,
+                recovery: &Err(crate::data::local_problem("x", "x", "x")),
+                session: &fixtures::session("vera", &[Role::Viewer]),
+                selection: &OverviewSelection::default(),
+                is_wall,
+                now: fixtures::fixed_now(),
+            }
+            .markup()
+            .html();
+            let line = html.split("<p id=\"not-shown\">").nth(1);
+            line.map(|line| line.split("</p>").next().unwrap().to_owned())
+        };
+        let mut views: Vec<_> = (0..62)
+            .map(|index| fixtures::healthy(&format!("c{index}"), 90_000))
+            .collect();
+        assert_eq!(shown(&views, false), None);
+        assert_eq!(shown(&views[..50], true), None);
+        let line = |views: &[_]| shown(views, true).unwrap();
+        assert_eq!(line(&views[..51]), "Not shown: 1 more cluster, healthy.");
+        assert_eq!(line(&views), "Not shown: 12 more clusters, all healthy.");
+        for view in &mut views[..55] {
+            view.verdict.state = VerdictState::Degraded;
+        }
+        let line = line(&views);
+        assert!(
+            line.starts_with("Not shown: 12 more clusters, the worst <")
+                && line.contains("Degraded"),
+            "{line}"
+        );
+    }
+
     fn html(clusters: bool, recovery: Result<serde_json::Value, ProblemDetails>) -> String {
         let overview = Overview {
             clusters: clusters
@@ -171,6 +235,7 @@ mod tests {
             recovery: &recovery.map(|json| serde_json::from_value(json).unwrap()),
             session: &fixtures::session("vera", &[Role::Viewer]),
             selection: &OverviewSelection::default(),
+            is_wall: false,
             now: fixtures::fixed_now(),
         }
         .markup()

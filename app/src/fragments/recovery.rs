@@ -17,9 +17,10 @@ use super::plan::{PlanContext, plan_section};
 use super::widgets;
 use crate::data::encode_segment;
 use crate::format::{absolute, code, link, sub, ticking_age, unknown};
-use crate::marks::{action_kind_label, node_mark, state_badge};
+use crate::marks::{action_kind_label, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, row};
+use crate::sides::mark_of;
 
 pub(super) struct RecoveryPage<'a> {
     pub(super) view: &'a ClusterView,
@@ -77,7 +78,7 @@ pub(super) fn without_etcd(view: &ClusterView) -> El {
             let position = node.position.as_ref();
             let position = position.map_or_else(unknown, |position| code(position.to_string()));
             row(node.label())
-                .child(cell(columns[1], state_badge(node_mark(node.state))))
+                .child(cell(columns[1], state_badge(mark_of(view, node))))
                 .child(cell(columns[2], position))
         })
         .collect();
@@ -271,7 +272,7 @@ impl RecoveryPage<'_> {
             .as_ref()
             .map_or_else(unknown, |position| code(position.to_string()));
         row(node_name(node))
-            .child(cell("State", state_badge(node_mark(node.state))))
+            .child(cell("State", state_badge(mark_of(self.view, node))))
             .child(cell("Reported position", position))
             .child(cell("Admit", form))
     }
@@ -371,7 +372,7 @@ impl RecoveryPage<'_> {
             )
             .child(saved);
         row(node_name(node))
-            .child(cell("State", state_badge(node_mark(node.state))))
+            .child(cell("State", state_badge(mark_of(self.view, node))))
             .child(cell("Confirmed as", select))
             .child(cell("Last position", text))
     }

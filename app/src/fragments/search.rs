@@ -10,9 +10,10 @@ use super::help;
 use crate::data::encode_segment;
 use crate::format::{link, quiet, sub};
 use crate::links::{cluster_href, node_href};
-use crate::marks::{node_mark, state_badge, verdict_mark};
+use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
 use crate::pages::{tab_label, tab_segments};
+use crate::sides::mark_under;
 
 /// Results that are shown.
 const LIMIT: usize = 20;
@@ -161,7 +162,7 @@ fn candidates<'a>(
                 href: node_href(&cluster.name, &node.id),
                 text: format!("{} / {name}", cluster.name.display_name()),
                 labels: Vec::new(),
-                detail: state_badge(node_mark(node.state)),
+                detail: state_badge(mark_under(cluster.verdict.state, node.state)),
             }
         })
     });

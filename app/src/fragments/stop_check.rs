@@ -6,9 +6,10 @@ use galera::{NodeId, Timestamp};
 
 use super::api_client::PageQuery;
 use crate::format::{or_unknown, ticking_age};
-use crate::marks::{StateMark, check_mark, node_mark, state_badge};
+use crate::marks::{StateMark, check_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
+use crate::sides::mark_of;
 
 const COLUMNS: [&str; 4] = ["Node", "State", "Votes", "Segment"];
 
@@ -40,7 +41,7 @@ pub(super) fn page(view: &ClusterView, query: &PageQuery, now: Timestamp) -> El 
 }
 
 fn form(view: &ClusterView, selected: &[NodeId]) -> El {
-    let rows = view.nodes.iter().map(|node| node_row(node, selected));
+    let rows = view.nodes.iter().map(|node| node_row(view, node, selected));
     el("form")
         .class("sheet wide")
         .attr("method", "get")
@@ -55,7 +56,7 @@ fn form(view: &ClusterView, selected: &[NodeId]) -> El {
         )
 }
 
-fn node_row(node: &NodeView, selected: &[NodeId]) -> El {
+fn node_row(view: &ClusterView, node: &NodeView, selected: &[NodeId]) -> El {
     let id = node.id.to_string();
     let input = el("input")
         .attr("type", "checkbox")
@@ -70,7 +71,7 @@ fn node_row(node: &NodeView, selected: &[NodeId]) -> El {
     let votes = node.votes.map(|votes| votes.to_string());
     let segment = node.segment.map(|segment| segment.to_string());
     row(label)
-        .child(cell(COLUMNS[1], state_badge(node_mark(node.state))))
+        .child(cell(COLUMNS[1], state_badge(mark_of(view, node))))
         .child(cell(COLUMNS[2], or_unknown(votes)))
         .child(cell(COLUMNS[3], or_unknown(segment)))
 }
@@ -147,6 +148,16 @@ mod tests {
             assert_eq!(html.matches(" checked=").count(), 1, "{html}");
         }
         assert_eq!(html("node=n1&node=n2").matches(" checked=").count(), 2);
+    }
+
+    #[test]
+    fn nodes_of_a_split_brain_are_not_green() {
+        let form = form(&fixtures::split_brain("lab", 90_000), &[]).html();
+        assert!(
+            form.contains("state t-bad") && form.contains("state t-rival"),
+            "{form}"
+        );
+        assert!(!form.contains("t-ok"), "{form}");
     }
 
     #[test]

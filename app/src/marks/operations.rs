@@ -112,7 +112,8 @@ pub(crate) const fn verdict_description(state: VerdictState) -> &'static str {
             "One Primary component contains every expected member, all of them Synced."
         }
         VerdictState::Degraded => {
-            "A Primary component is serving, but not every expected member is Synced in it."
+            // True for every reason: with an alarm about the data, or while writes are refused, every member may be Synced.
+            "There is a Primary component, but something is missing or at risk; the reasons name it."
         }
         VerdictState::Unknown => {
             "The console has too little data. The cluster itself may be working."

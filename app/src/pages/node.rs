@@ -12,15 +12,21 @@ use crate::data;
 use crate::format::{link, pluralize, quiet, rate};
 use crate::links::{cluster_href, cluster_label, node_href, node_label};
 use crate::live::LiveState;
-use crate::marks::{glyph, node_mark, status_label, tone_class};
+use crate::marks::{glyph, node_mark, status_label, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
+use crate::sides::{is_overruled, mark_of, side_label, side_of};
 use crate::sparkline::{max_rate, sparkline};
 
 /// Window title of a node's page. The state comes first.
 pub(crate) fn node_title(view: &ClusterView, id: &str) -> String {
+    let verdict = view.verdict.state;
     match find_node(view, id) {
         Some(node) => [
-            node_mark(node.state).label,
+            if is_overruled(verdict, node.state) {
+                verdict_mark(verdict).label
+            } else {
+                node_mark(node.state).label
+            },
             " · ",
             &node_label(node),
             " · ",
@@ -50,7 +56,7 @@ pub(super) fn page(view: &ClusterView, id: &str, now: Option<Timestamp>) -> El {
     let section = |heading: &'static str, content: Content| {
         el("section").child(el("h2").child(heading)).child(content)
     };
-    page.child(node_header(node))
+    page.child(node_header(view, node))
         .child(registry_notice(&view.registry, now))
         .child(siblings(view, node))
         .child(
@@ -76,8 +82,8 @@ fn unknown_node(view: &ClusterView, id: &str) -> ProblemDetails {
     }
 }
 
-fn node_header(node: &NodeView) -> El {
-    let mark = node_mark(node.state);
+fn node_header(view: &ClusterView, node: &NodeView) -> El {
+    let mark = mark_of(view, node);
     let status = node
         .cluster_status
         .map(|status| ["in a ", status_label(status), " component"].concat());
@@ -92,6 +98,7 @@ fn node_header(node: &NodeView) -> El {
         .filter(|comment| comment != mark.label);
     let remarks = [
         Some(node.id.to_string()),
+        side_of(view, &node.id).map(|side| side_label(side).to_owned()),
         comment,
         node.transfer
             .as_ref()
@@ -182,6 +189,31 @@ mod tests {
             let plain = html.replace("</span><span>", "");
             assert!(plain.contains(expected), "{expected} in {html}");
         }
+    }
+
+    #[test]
+    fn a_node_of_a_split_brain_has_the_mark_of_its_side() {
+        let view = fixtures::split_brain("lab", 90_000);
+        let header = |view: &ClusterView, id: &str| {
+            let html = page(view, id, Some(fixtures::fixed_now())).html();
+            html.split("<nav").next().unwrap().to_owned()
+        };
+        let (one, other) = (header(&view, "127.0.0.1"), header(&view, "127.0.0.3"));
+        assert!(
+            one.contains("verdict t-bad") && one.contains("side A"),
+            "{one}"
+        );
+        assert!(
+            other.contains("verdict t-rival") && other.contains("side B"),
+            "{other}"
+        );
+        assert_eq!(node_title(&view, "127.0.0.1"), "Split brain · n1 · lab");
+        let mut view = fixtures::healthy("lab", 90_000);
+        assert_eq!(node_title(&view, "127.0.0.1"), "Synced · n1 · lab");
+        assert!(header(&view, "127.0.0.1").contains("verdict t-ok"));
+        view.verdict.state = galera::view::VerdictState::Diverged;
+        assert_eq!(node_title(&view, "127.0.0.1"), "Diverged · n1 · lab");
+        assert!(header(&view, "127.0.0.1").contains("verdict t-bad"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::overview_window::{OverviewSelection, OverviewWindow, PAGE_ROWS};
+use crate::sides::mark_under;
 
 /// Labels of a cluster that its row shows; its page has all of them.
 const MARKS_MAX: usize = 5;
@@ -206,7 +207,7 @@ fn label_marks(labels: &LabelMap, selection: &OverviewSelection) -> Option<El> {
 /// One shape per node, and the number of nodes per state.
 fn node_strip(cluster: &ClusterSummary) -> Content {
     let shape = |node: &galera::view::NodeSummary| {
-        let mark = node_mark(node.state);
+        let mark = mark_under(cluster.verdict.state, node.state);
         let name = node.name.clone().unwrap_or_else(|| node.id.to_string());
         let label = [&name, ": ", mark.label].concat();
         let item = el("li").class(tone_class("node", mark));
@@ -253,6 +254,19 @@ mod tests {
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
+    }
+
+    #[test]
+    fn the_nodes_of_a_split_brain_are_not_green() {
+        let selection = OverviewSelection::default();
+        let row = |view: &galera::view::ClusterView| {
+            cluster_row(&view.summary(), &selection, Some(fixtures::fixed_now())).html()
+        };
+        let mut view = fixtures::split_brain("lab", 90_000);
+        assert!(row(&view).contains("n1: Synced") && !row(&view).contains("t-ok"));
+        view.verdict.state = VerdictState::Diverged;
+        assert!(row(&view).contains("n1: Synced") && !row(&view).contains("t-ok"));
+        assert!(row(&fixtures::healthy("lab", 90_000)).contains("node t-ok"));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::loading::loaded;
 use crate::markup::{El, el};
 use crate::overview_window::{OverviewSelection, OverviewWindow};
 
-/// Clusters with an alert on every page, and the notices.
-const ALARMS_PATH: &str = "/api/v1/clusters?verdict=no_primary,down,diverged,split_brain";
+/// What every page shows of all clusters, as the live channel continues it: those that are not healthy, and the notices.
+const ALARMS_PATH: &str =
+    "/api/v1/clusters?verdict=degraded,unknown,no_primary,down,diverged,split_brain";
 
 /// Alerts, loaded with the page, so that they are there before the live channel connects and without scripts.
 pub(crate) fn banners() -> AnyView {

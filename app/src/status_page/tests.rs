@@ -223,3 +223,27 @@ fn ninety_days_form_one_radio_group() {
     assert_eq!(html.matches(" checked=\"\"").count(), 1);
     assert!(html.contains("value=\"2026-11-24\" checked=\"\"><span>2026-11-24: 100 % up</span>"));
 }
+
+#[test]
+fn nodes_of_an_inconsistent_cluster_are_not_green() {
+    for (inconsistency, green) in [
+        (None, true),
+        (Some(DataInconsistency::Diverged), false),
+        (Some(DataInconsistency::SplitBrain), false),
+    ] {
+        let mut page = short_page(PublicState::Outage);
+        page.clusters[0].inconsistency = inconsistency;
+        page.clusters[0].nodes = vec![PublicNode {
+            name: "Node 1".to_owned(),
+            address: None,
+            state: NodeState::Synced,
+            version: None,
+            position: None,
+        }];
+        let html = html(&page);
+        let list = html.split("class=\"nodes\"").nth(1).unwrap();
+        let list = list.split("</ul>").next().unwrap();
+        assert!(list.contains("Synced"), "{list}");
+        assert_eq!(list.contains("t-ok"), green, "{inconsistency:?}: {list}");
+    }
+}

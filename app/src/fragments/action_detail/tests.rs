@@ -105,6 +105,58 @@ fn an_approver_can_approve_and_reject() {
     assert!(button(&html, "Withdraw").contains("disabled"), "{html}");
 }
 
+/// What is inside of the closed details of a decision, and the rest of the page.
+fn second_step<'a>(html: &'a str, verb: &str) -> (&'a str, String) {
+    let begin = format!("id=\"decide-{verb}\">");
+    let (before, after) = html.split_once(&begin).unwrap_or_else(|| panic!("{html}"));
+    let (inside, rest) = after.split_once("</details>").unwrap();
+    (inside, format!("{before}{rest}"))
+}
+
+#[test]
+fn what_executes_an_action_takes_two_steps() {
+    let pending = html("pending", "paul", &[Role::Approver]);
+    let (inside, rest) = second_step(&pending, "approve");
+    let line = "The requested plan for lab is executed as soon as you approve it. Possible data loss: no known data loss.";
+    for expected in [
+        ">Approve…</summary>",
+        line,
+        "name=\"proof\"",
+        ">Approve and execute</button>",
+    ] {
+        assert!(inside.contains(expected), "{expected} in {inside}");
+    }
+    assert!(!rest.contains("/approve\"") && !rest.contains("name=\"proof\""));
+    let approved = html("approved", "olga", &[Role::Operator]);
+    let (inside, rest) = second_step(&approved, "execute");
+    for expected in [
+        ">Execute…</summary>",
+        "The requested plan for lab is executed now.",
+        ">Execute now</button>",
+    ] {
+        assert!(inside.contains(expected), "{expected} in {inside}");
+    }
+    assert!(!rest.contains("/execute\""));
+    // What the account may not do has its reason in sight.
+    for (state, verb) in [("pending", "approve"), ("approved", "execute")] {
+        let html = html(state, "vera", &[Role::Viewer]);
+        assert!(!html.contains(&format!("decide-{verb}")), "{html}");
+    }
+}
+
+#[test]
+fn an_approval_that_is_not_the_last_one_executes_nothing() {
+    let mut json = serde_json::to_value(view("pending")).unwrap();
+    json["approvals_needed"] = 3.into();
+    let html = html_of(json, "paul", &[Role::Approver]);
+    let (inside, _) = second_step(&html, "approve");
+    assert!(
+        inside.contains("is executed after 2 more approvals.")
+            && inside.contains(">Approve</button>"),
+        "{inside}"
+    );
+}
+
 #[test]
 fn requesters_cannot_approve_their_own_action() {
     let html = html("pending", "olga", &[Role::Operator, Role::Approver]);

@@ -1,4 +1,7 @@
+use galera::access::Role;
+
 use super::*;
+use crate::fixtures;
 
 #[test]
 fn terms_are_in_alphabetical_order_and_have_anchors_of_their_own() {
@@ -12,7 +15,7 @@ fn terms_are_in_alphabetical_order_and_have_anchors_of_their_own() {
 
 #[test]
 fn every_verdict_and_every_state_is_explained() {
-    let html = page().html();
+    let html = page(&fixtures::session("vera", &[Role::Viewer])).html();
     for state in VerdictState::ALL {
         assert!(html.contains(verdict_mark(state).label), "{state:?}");
     }
@@ -31,8 +34,17 @@ fn the_shortcuts_are_those_of_the_script() {
         .filter_map(|entry| entry.split_once(':').map(|(letter, _)| letter.trim()));
     let listed = SHORTCUTS
         .iter()
-        .filter_map(|(keys, _)| keys.strip_prefix(&["g"]).map(|rest| rest[0]));
+        .filter_map(|(keys, ..)| keys.strip_prefix(&["g"]).map(|rest| rest[0]));
     assert_eq!(listed.collect::<Vec<_>>(), letters.collect::<Vec<_>>());
+}
+
+#[test]
+fn shortcuts_lead_only_to_pages_that_the_account_may_open() {
+    let shown = |role| page(&fixtures::session("vera", &[role])).html();
+    let shortcut = "<kbd>g</kbd><kbd>n</kbd>";
+    assert!(!shown(Role::Viewer).contains(shortcut));
+    assert!(shown(Role::Operator).contains(shortcut));
+    assert!(shown(Role::Viewer).contains("<kbd>g</kbd><kbd>a</kbd>"));
 }
 
 #[test]

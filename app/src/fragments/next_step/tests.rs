@@ -219,3 +219,17 @@ fn a_split_brain_names_both_sides_with_their_positions() {
         assert!(html.contains(expected), "{expected} in {html}");
     }
 }
+
+#[test]
+fn a_degraded_cluster_is_not_described_as_out_of_sync_if_it_is_not() {
+    let mut view = fixtures::healthy("lab", 90_000);
+    view.verdict.state = VerdictState::Degraded;
+    let message = "The cluster was at 90000 and continued at 80000 or below.";
+    view.verdict.reasons = vec![fixtures::reason(ReasonCode::HistoryAlarm, None, message)];
+    let html = page(&view, None, &[Role::Viewer]);
+    assert!(
+        html.contains("There is a Primary component, but something is missing or at risk"),
+        "{html}"
+    );
+    assert!(!html.contains("Synced"), "{html}");
+}

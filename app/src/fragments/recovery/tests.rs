@@ -241,3 +241,22 @@ fn alarms_about_the_data_are_acknowledged_by_those_who_may() {
     switch.history_alarms.clear();
     assert!(show(&switch, Role::Operator).is_none());
 }
+
+#[test]
+fn nodes_of_a_split_brain_are_not_green() {
+    let mut view = fixtures::split_brain("lab", 2_881);
+    let positions = without_etcd(&view).html();
+    assert!(
+        positions.contains("state t-rival") && !positions.contains("t-ok"),
+        "{positions}"
+    );
+    view.nodes[0].state = NodeState::Stopped;
+    view.nodes[1].unconfirmed = true;
+    view.nodes[2].sources[0].stale = true;
+    let html = page_of(&view, plan_of(false), &[Role::Operator], true);
+    for section in ["id=\"unconfirmed\"", "id=\"attest\""] {
+        let html = html.split(section).nth(1).unwrap();
+        let html = html.split("</section>").next().unwrap();
+        assert!(html.contains("Synced") && !html.contains("t-ok"), "{html}");
+    }
+}

@@ -111,3 +111,14 @@ fn markup_in_a_query_is_text() {
     let html = page(&overview(), &session, "\"><script>").html();
     assert!(!html.contains("<script"), "{html}");
 }
+
+#[test]
+fn nodes_of_a_split_brain_are_not_green() {
+    let session = fixtures::session("ann", &[Role::Viewer]);
+    let overview = Overview {
+        clusters: vec![fixtures::split_brain("lab", 100).summary()],
+        notices: Vec::new(),
+    };
+    let html = page(&overview, &session, "n1").html();
+    assert!(html.contains("Synced") && !html.contains("t-ok"), "{html}");
+}

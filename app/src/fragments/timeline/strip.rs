@@ -1,7 +1,7 @@
 //! One line of blocks: the states of the cluster or of a node, each with its duration.
 
 use galera::record::history::{HistoryEvent, HistorySubject, StateChange};
-use galera::view::{NodeView, ReasonCode};
+use galera::view::{NodeState, NodeView, ReasonCode, VerdictState};
 use galera::{ClusterName, Timestamp};
 
 use crate::format::{absolute, age, pluralize};
@@ -78,6 +78,7 @@ impl StateStrip {
     ) -> Vec<Self> {
         let verdict = subject_states(events, &HistorySubject::Verdict);
         let blind = blind_times(events, span);
+        let verdicts = from_the_beginning(verdict.clone(), subjects.verdict);
         let mut strips = vec![Self {
             label: "Cluster".to_owned(),
             href: None,
@@ -102,6 +103,7 @@ impl StateStrip {
         }
         strips.extend(nodes.into_iter().map(|(id, label, current)| {
             let states = subject_states(events, &HistorySubject::Node(id.clone()));
+            let states = under_verdict(from_the_beginning(states, current), &verdicts);
             Self {
                 label,
                 href: Some(node_href(subjects.cluster, &id)),
@@ -204,6 +206,40 @@ fn subject_states(events: &[HistoryEvent], subject: &HistorySubject) -> Vec<Stat
         states.push((event.at, after));
     }
     states
+}
+
+/// The states of a subject; without an event its current one has been its state throughout.
+fn from_the_beginning(mut states: Vec<StateFrom>, current: Option<StateMark>) -> Vec<StateFrom> {
+    if states.is_empty() {
+        states.push((Timestamp::from_unix_millis(i64::MIN / 2), current));
+    }
+    states
+}
+
+/// The states of a node, with the verdict in place of Synced while the histories of the cluster differed.
+fn under_verdict(states: Vec<StateFrom>, verdicts: &[StateFrom]) -> Vec<StateFrom> {
+    let torn =
+        [VerdictState::Diverged, VerdictState::SplitBrain].map(|state| Some(verdict_mark(state)));
+    if !verdicts.iter().any(|(_, mark)| torn.contains(mark)) {
+        return states;
+    }
+    let mut times: Vec<Timestamp> = states.iter().chain(verdicts).map(|(at, _)| *at).collect();
+    times.sort_unstable();
+    times.dedup();
+    let last_of = |all: &[StateFrom], time: Timestamp| {
+        let next = all.partition_point(|(at, _)| *at <= time);
+        next.checked_sub(1).and_then(|last| all[last].1)
+    };
+    let mut shown: Vec<StateFrom> = Vec::new();
+    for time in times {
+        let (mark, verdict) = (last_of(&states, time), last_of(verdicts, time));
+        let is_overruled = mark == Some(node_mark(NodeState::Synced)) && torn.contains(&verdict);
+        let mark = if is_overruled { verdict } else { mark };
+        if shown.last().is_none_or(|(_, before)| *before != mark) {
+            shown.push((time, mark));
+        }
+    }
+    shown
 }
 
 /// Times in which no console observed.
@@ -341,6 +377,41 @@ mod tests {
                 (200, 1_000, "ok", 1)
             ]
         );
+    }
+
+    #[test]
+    fn a_node_is_not_green_while_the_histories_of_its_cluster_differ() {
+        let synced = Some(node_mark(NodeState::Synced));
+        let split = Some(verdict_mark(VerdictState::SplitBrain));
+        let verdicts = [(at(-9_999), OK), (at(300), split), (at(600), OK)];
+        let states = |node: Vec<StateFrom>| {
+            let states = under_verdict(from_the_beginning(node, synced), &verdicts);
+            tones(&blocks(states, synced, &[], &span()))
+        };
+        assert_eq!(
+            states(Vec::new()),
+            [
+                (0, 300, "ok", 1),
+                (300, 600, "bad", 1),
+                (600, 1_000, "ok", 1)
+            ]
+        );
+        let donor = Some(node_mark(NodeState::Donor));
+        assert_eq!(
+            states(vec![(at(-9_999), synced), (at(400), donor)]),
+            [
+                (0, 300, "ok", 1),
+                (300, 400, "bad", 1),
+                (400, 1_000, "busy", 1)
+            ]
+        );
+        let now = [(at(-9_999), split)];
+        assert_eq!(
+            under_verdict(vec![(at(-9_999), synced)], &now),
+            [(at(-9_999), split)]
+        );
+        let fine = vec![(at(-9_999), synced), (at(400), donor)];
+        assert_eq!(under_verdict(fine.clone(), &verdicts[..1]), fine);
     }
 
     #[test]
