@@ -1,13 +1,11 @@
 // Notifications of the browser about the worst status, by choice on the account page.
 
-const CHOICE = 'notify';
-
 // A browser may block storage, and phones notify through service workers only.
 const read = () => {
   try {
-    return localStorage.getItem(CHOICE);
+    return localStorage.notify;
   } catch {
-    return null;
+    // Blocked: off.
   }
 };
 
@@ -21,8 +19,8 @@ const label = () => {
 button?.addEventListener('click', async () => {
   const permission = read() ? '' : await Notification.requestPermission();
   try {
-    if (permission == 'granted') localStorage.setItem(CHOICE, '1');
-    else localStorage.removeItem(CHOICE);
+    if (permission == 'granted') localStorage.notify = 1;
+    else delete localStorage.notify;
   } catch {
     // Blocked: the choice stays off.
   }
