@@ -114,11 +114,11 @@ impl ClusterMonitor {
         let mut evidence = Evidence::new(name.clone(), health);
         evidence.first_view = configured.is_empty();
         evidence.configured_members = configured;
+        let mut registrations =
+            Registrations::new(&context.registry_prefix, context.fold_settings.default_port);
+        registrations.set_members(&evidence);
         Self {
-            registrations: Registrations::new(
-                &context.registry_prefix,
-                context.fold_settings.default_port,
-            ),
+            registrations,
             registrations_changed: false,
             probes: ProbeSet::new(prober),
             deferred_reports: BTreeMap::new(),
@@ -267,6 +267,7 @@ impl ClusterMonitor {
         if recorded {
             self.pending_membership = None;
             self.evidence.last_primary_members = record.members;
+            self.registrations.set_members(&self.evidence);
         }
     }
 

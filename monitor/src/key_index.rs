@@ -1,11 +1,13 @@
 //! Registry keys by cluster: which clusters exist, and which keys cannot be used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::BuildHasher;
 
 use galera::ClusterName;
 use galera::observe::registration::{ParsedKey, parse_key};
 
-/// Unusable keys kept for the notices, and how many of them the notices list.
+/// Unusable keys kept with their reasons, and how many of them the notices list. Others are only counted.
 const UNUSABLE_MAX: usize = 1_000;
 pub(super) const LISTED_KEYS_MAX: usize = 10;
 /// Characters of an unusable key that a notice shows.
@@ -18,7 +20,10 @@ pub(super) struct KeyIndex {
     clusters: BTreeMap<ClusterName, BTreeSet<Vec<u8>>>,
     /// Keys that belong to no cluster, with the reason.
     unusable: BTreeMap<Vec<u8>, String>,
-    /// Whether `unusable` changed since this was last taken.
+    /// Hashes of those beyond [`UNUSABLE_MAX`], by which each is counted once.
+    further_unusable: HashSet<u64>,
+    key_hasher: RandomState,
+    /// Whether unusable keys changed since this was last taken.
     unusable_changed: bool,
 }
 
@@ -28,6 +33,8 @@ impl KeyIndex {
             prefix: prefix.to_owned(),
             clusters: BTreeMap::new(),
             unusable: BTreeMap::new(),
+            further_unusable: HashSet::new(),
+            key_hasher: RandomState::new(),
             unusable_changed: false,
         }
     }
@@ -36,6 +43,7 @@ impl KeyIndex {
     pub(super) fn clear(&mut self) {
         self.clusters.clear();
         self.unusable.clear();
+        self.further_unusable.clear();
         self.unusable_changed = true;
     }
 
@@ -55,10 +63,16 @@ impl KeyIndex {
                 Some(cluster)
             }
             Err(reason) => {
+                let hash = self.key_hasher.hash_one(key);
+                if self.unusable.contains_key(key) || self.further_unusable.contains(&hash) {
+                    return None;
+                }
                 if self.unusable.len() < UNUSABLE_MAX {
                     self.unusable.insert(key.to_vec(), reason);
-                    self.unusable_changed = true;
+                } else {
+                    self.further_unusable.insert(hash);
                 }
+                self.unusable_changed = true;
                 None
             }
         }
@@ -66,8 +80,12 @@ impl KeyIndex {
 
     /// Removes the key; returns its cluster.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<ClusterName> {
-        self.unusable_changed |= self.unusable.remove(key).is_some();
-        let cluster = cluster_of(&self.prefix, key).ok()?;
+        let Ok(cluster) = cluster_of(&self.prefix, key) else {
+            let listed = self.unusable.remove(key).is_some();
+            let hash = self.key_hasher.hash_one(key);
+            self.unusable_changed |= listed || self.further_unusable.remove(&hash);
+            return None;
+        };
         let keys = self.clusters.get_mut(&cluster)?;
         keys.remove(key);
         if keys.is_empty() {
@@ -94,9 +112,11 @@ impl KeyIndex {
                 format!("Registry key {:?} is ignored: {reason}.", display_key(key))
             })
             .collect();
-        if self.unusable.len() > LISTED_KEYS_MAX {
-            let more = self.unusable.len() - LISTED_KEYS_MAX;
-            notices.push(format!("{more} more registry keys are ignored."));
+        let more = self.unusable.len() + self.further_unusable.len() - notices.len();
+        match more {
+            0 => {}
+            1 => notices.push("1 more registry key is ignored.".to_owned()),
+            _ => notices.push(format!("{more} more registry keys are ignored.")),
         }
         notices
     }
@@ -126,4 +146,35 @@ fn display_key(key: &[u8]) -> String {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unusable_key_is_counted_once() {
+        let mut index = KeyIndex::new("/galera/");
+        let key = |number: usize| format!("/galera/a b{number}/db1/phase").into_bytes();
+        let last = |index: &KeyIndex| index.notices().pop().unwrap();
+        for _ in 0..2 {
+            for number in 0..UNUSABLE_MAX + 500 {
+                assert_eq!(index.add(&key(number)), None);
+            }
+        }
+        assert_eq!(index.notices().len(), LISTED_KEYS_MAX + 1);
+        assert_eq!(last(&index), "1490 more registry keys are ignored.");
+        // Among the counted ones, and among those with a reason.
+        assert!(index.take_notices_changed());
+        for (number, left) in [(UNUSABLE_MAX + 1, 1489), (0, 1488)] {
+            index.remove(&key(number));
+            assert!(index.take_notices_changed());
+            index.remove(&key(number));
+            assert!(!index.take_notices_changed());
+            let expected = format!("{left} more registry keys are ignored.");
+            assert_eq!(last(&index), expected);
+        }
+        index.clear();
+        assert!(index.notices().is_empty());
+    }
 }

@@ -140,9 +140,10 @@ impl ProbeSet {
     pub(super) fn limit_notice(&self, evidence: &Evidence) -> Option<String> {
         (self.skipped > 0).then(|| {
             format!(
-                "Cluster {}: {} nodes are known; at most {PROBES_MAX} members and {UNCONFIRMED_PROBES_MAX} unconfirmed nodes are probed. Remove stale registrations.",
+                "Cluster {}: {} nodes are known, of which {} are not probed: at most {PROBES_MAX} members and {UNCONFIRMED_PROBES_MAX} unconfirmed nodes are. Of the others only what agents report is shown. Remove registrations of nodes that no longer exist; the limit cannot be raised.",
                 evidence.name,
                 self.nodes.len() + self.skipped,
+                self.skipped,
             )
         })
     }
@@ -392,6 +393,9 @@ mod tests {
         assert_eq!(prober.running().len(), PROBES_MAX);
         assert!(prober.running().contains(&"zz".to_owned()));
         let notice = probed.limit_notice(&evidence).unwrap();
-        assert!(notice.contains("101 nodes are known"), "{notice}");
+        assert!(
+            notice.contains("101 nodes are known, of which 37 are not probed"),
+            "{notice}"
+        );
     }
 }

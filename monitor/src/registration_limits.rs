@@ -4,5 +4,5 @@
 pub(super) const VALUE_MAX: usize = 4096;
 /// The field that holds a node's state.
 pub(super) const STATE_FIELD: &str = "wsrep_local_state_comment";
-/// Nodes kept per cluster; keys of further nodes count as unrecognized.
+/// Nodes kept per cluster, of v3 members and nodes with a lease first; keys of further nodes count as unrecognized.
 pub(super) const NODES_MAX: usize = 256;

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use galera::observe::fork::ForkRecords;
 use galera::observe::node_map::NodeMap;
-use galera::observe::observation::RegistryObservation;
+use galera::observe::observation::{Evidence, RegistryObservation};
 use galera::observe::registration::{
     ArbitratorName, ArbitratorRecord, ClusterField, NodeField, ParsedKey, RegisteredFields,
     V2KeyValue, parse_key,
@@ -117,6 +117,8 @@ impl RegisteredNode {
 pub(super) struct Registrations {
     prefix: Arc<str>,
     default_port: u16,
+    /// Configured and recorded members, which have places before other nodes.
+    members: Arc<BTreeSet<NodeId>>,
     nodes: BTreeMap<NodeId, Arc<RegisteredNode>>,
     unknown_keys: Arc<BTreeSet<Vec<u8>>>,
     forks: Arc<ForkRecords>,
@@ -130,6 +132,7 @@ impl Registrations {
         Self {
             prefix: prefix.into(),
             default_port,
+            members: Arc::default(),
             nodes: BTreeMap::new(),
             unknown_keys: Arc::default(),
             forks: Arc::default(),
@@ -139,6 +142,16 @@ impl Registrations {
         }
     }
 
+    /// Sets the members that have places before other nodes: those that `evidence` names from other sources.
+    pub(super) fn set_members(&mut self, evidence: &Evidence) {
+        let members = evidence
+            .configured_members
+            .iter()
+            .chain(&evidence.last_primary_members);
+        let members = members.map(|id| id.clone().normalized(self.default_port));
+        self.members = Arc::new(members.collect());
+    }
+
     /// Replaces all keys. An unchanged key keeps the time of its last change: listing it again proves nothing about
     /// its writer.
     pub(super) fn reset(&mut self, at: Timestamp, entries: Vec<RegistryEntry>) {
@@ -146,7 +159,7 @@ impl Registrations {
         self.unknown_keys = Arc::default();
         self.forks = Arc::default();
         self.arbitrators = Arc::default();
-        for entry in entries {
+        for entry in self.by_importance(entries) {
             self.put(at, entry);
         }
         for (id, node) in &mut self.nodes {
@@ -203,6 +216,11 @@ impl Registrations {
                 (id, node)
             })
             .collect();
+        for change in &changes {
+            if let KeyChange::Put(entry) = change {
+                self.make_room(entry);
+            }
+        }
         for change in changes {
             match change {
                 KeyChange::Put(entry) => self.put(at, entry),
@@ -245,9 +263,60 @@ impl Registrations {
             KeyChange::Put(entry) => &entry.key,
             KeyChange::Delete { key, .. } => key,
         };
+        self.node_of_key(key)
+    }
+
+    fn node_of_key(&self, key: &[u8]) -> Option<NodeId> {
         match parse_key(&self.prefix, key) {
             ParsedKey::Node { node, .. } => Some(node.normalized(self.default_port)),
             _ => None,
+        }
+    }
+
+    /// The entries in the order in which their nodes get one of [`NODES_MAX`] places: members, nodes with a lease, others.
+    /// Durable keys of nodes that are gone would take the places of nodes that report.
+    fn by_importance(&self, mut entries: Vec<RegistryEntry>) -> Vec<RegistryEntry> {
+        // Each node has a key at least.
+        if entries.len() <= NODES_MAX {
+            return entries;
+        }
+        let leased: BTreeSet<NodeId> = entries
+            .iter()
+            .filter(|entry| entry.lease != 0)
+            .filter_map(|entry| self.node_of_key(&entry.key))
+            .collect();
+        entries.sort_by_cached_key(|entry| match self.node_of_key(&entry.key) {
+            Some(node) if self.members.contains(&node) => 0,
+            Some(node) if leased.contains(&node) => 1,
+            _ => 2,
+        });
+        entries
+    }
+
+    /// Frees the place of a node that is neither a member nor has a lease if `entry` is of one that is or has, and has no
+    /// place.
+    fn make_room(&mut self, entry: &RegistryEntry) {
+        if self.nodes.len() < NODES_MAX {
+            return;
+        }
+        let Some(node) = self.node_of_key(&entry.key) else {
+            return;
+        };
+        let important = entry.lease != 0 || self.members.contains(&node);
+        if !important || self.nodes.contains_key(&node) {
+            return;
+        }
+        let replaced = self.nodes.iter().find(|(id, held)| {
+            !self.members.contains(*id)
+                && held.superseded.is_empty()
+                && held.keys.values().all(|key| key.lease == 0)
+        });
+        let Some(id) = replaced.map(|(id, _)| id.clone()) else {
+            return;
+        };
+        if let Some(held) = self.nodes.remove(&id) {
+            let keys = held.keys.keys().map(|key| key.to_vec());
+            Arc::make_mut(&mut self.unknown_keys).extend(keys);
         }
     }
 

@@ -27,6 +27,7 @@ pub struct ClusterSnapshot {
 impl ClusterSnapshot {
     /// Applies a linearizable listing of the cluster's keys. An unchanged key keeps its age.
     pub fn apply_listing(&mut self, at: Timestamp, listing: &Listing) {
+        self.registrations.set_members(&self.evidence);
         self.registrations.reset(at, listing.entries.clone());
         self.evidence.registrations = self.registrations.observations();
         self.evidence.unrecognized_keys = self.registrations.unknown_key_count();

@@ -28,7 +28,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two readings while there is an alarm, or etcd does not answer.
 const ALARM_INTERVAL: Duration = Duration::from_secs(3);
 /// From this part of the quota on, a warning is shown.
-const WARNING_PERCENT: u64 = 80;
+const WARNING_PERCENT: u64 = 70;
 const NOTICE_SOURCE: &str = "etcd-storage";
 
 /// The alarms and the space of etcd, as last read.
@@ -124,16 +124,11 @@ impl EtcdStorage {
                         // Read again.
                         continue;
                     }
-                    let judged = (self.level(&status), self.notices(&status));
+                    let judged = (Some(self.level(&status)), self.notices(&status));
                     self.set(Some(status));
                     judged
                 }
-                Err(error @ Error::Denied { .. }) => {
-                    let notice = format!(
-                        "Alarms and space of etcd are unknown, because the console's account may not read the status of members: {error}."
-                    );
-                    (StorageLevel::Ample, vec![notice])
-                }
+                Err(error @ Error::Denied { .. }) => (None, vec![self.forget(&error)]),
                 // Shown elsewhere; what was known before stays.
                 Err(_) => {
                     sleep(ALARM_INTERVAL).await;
@@ -141,21 +136,32 @@ impl EtcdStorage {
                 }
             };
             log_changes(&logged, &notices);
-            if level == StorageLevel::Ample
-                || level == StorageLevel::Low
-                    && recorded == StorageLevel::Ample
-                    && self.record(&reporter).await
+            // An unknown level ends no warning: the same one is not recorded again when the status can be read again.
+            if let Some(level) = level
+                && (level == StorageLevel::Ample
+                    || level == StorageLevel::Low
+                        && recorded == StorageLevel::Ample
+                        && self.record(&reporter).await)
             {
                 recorded = level;
             }
             logged.clone_from(&notices);
             reporter.monitor.set_notices(NOTICE_SOURCE, notices);
             sleep(match level {
-                StorageLevel::Alarm => ALARM_INTERVAL,
-                StorageLevel::Ample | StorageLevel::Low => INTERVAL,
+                Some(StorageLevel::Alarm) => ALARM_INTERVAL,
+                Some(StorageLevel::Ample | StorageLevel::Low) | None => INTERVAL,
             })
             .await;
         }
+    }
+
+    /// Forgets the status, which the console's account may no longer read, so that no metric shows a former one as current.
+    /// Returns the notice.
+    fn forget(&self, error: &Error) -> String {
+        self.set(None);
+        format!(
+            "Alarms and space of etcd are unknown, because the console's account may not read the status of members: {error}."
+        )
     }
 
     fn level(&self, status: &StorageStatus) -> StorageLevel {
@@ -347,14 +353,14 @@ mod tests {
         let mebibytes = |count: u64| count * 1024 * 1024;
         assert!(
             storage
-                .notices(&status(mebibytes(799), None, &[]))
+                .notices(&status(mebibytes(699), None, &[]))
                 .is_empty()
         );
-        let low = storage.notices(&status(mebibytes(800), None, &[]));
+        let low = storage.notices(&status(mebibytes(700), None, &[]));
         assert_eq!(
             low,
             [
-                "etcd soon has no space left and then refuses every write. Its database has 800.0 MiB of 1000.0 MiB (--etcd-quota), of which 200.0 MiB are in use. Run etcdctl --command-timeout=60s compact --physical 4711; etcdctl --command-timeout=60s defrag --cluster, or raise --quota-backend-bytes of etcd. See docs/etcd.md#space."
+                "etcd soon has no space left and then refuses every write. Its database has 700.0 MiB of 1000.0 MiB (--etcd-quota), of which 175.0 MiB are in use. Run etcdctl --command-timeout=60s compact --physical 4711; etcdctl --command-timeout=60s defrag --cluster, or raise --quota-backend-bytes of etcd. See docs/etcd.md#space."
             ]
         );
         // What members report counts more than the setting.
@@ -370,5 +376,27 @@ mod tests {
         let notices = storage.notices(&status(mebibytes(1), None, &alarms));
         assert!(notices[0].contains("etcdctl alarm disarm"), "{notices:?}");
         assert!(notices[1].contains("hashkv"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_status_that_may_no_longer_be_read_is_not_shown_as_current() {
+        let storage = EtcdStorage::new(1 << 30);
+        let metrics = || {
+            let mut registry = prometheus_client::registry::Registry::default();
+            storage.register_metrics(&mut registry);
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        storage.set(Some(status(1 << 20, None, &[StorageAlarm::NoSpace])));
+        assert!(metrics().contains("etcd_database_size_bytes 1048576"));
+        let notice = storage.forget(&Error::Denied {
+            endpoints: "https://etcd1:2379".to_owned(),
+            cause: "permission denied".to_owned(),
+        });
+        assert!(notice.contains("are unknown"), "{notice}");
+        let text = metrics();
+        assert!(!text.contains("etcd_alarm"), "{text}");
+        assert!(!text.contains("etcd_database_size_bytes"), "{text}");
     }
 }

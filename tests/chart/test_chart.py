@@ -213,6 +213,16 @@ class Renderings(unittest.TestCase):
             for name in ["console", "node", "etcd"]:
                 self.assertEqual(pod(workload(before, name)), pod(workload(after, name)))
 
+    def test_the_quota_of_etcd_is_what_the_console_assumes_and_fits_the_volume(self):
+        for sets in [[], ["etcd.quotaMiB=640"], ["etcd.quotaMiB=2048", 'etcd.persistence.size="2.5Gi"'], ['etcd.persistence.size="1T"']]:
+            with self.subTest(sets=sets):
+                objects = render("whole", *sets)
+                [etcd], [console] = (containers(workload(objects, name)) for name in ("etcd", "console"))
+                quota = int(variables(etcd)["ETCD_QUOTA_BACKEND_BYTES"])
+                self.assertEqual(variables(console)["GALERA_CONSOLE_ETCD_QUOTA"], f"{quota >> 20}MiB")
+                self.assertEqual(quota % (1 << 20), 0)
+        self.assertNotIn("GALERA_CONSOLE_ETCD_QUOTA", variables(containers(workload(render("external-etcd"), "console"))[0]))
+
     def test_clusters_of_operators_have_the_names_of_their_pods(self):
         [container] = containers(workload(render("operators"), "console"))
         self.assertEqual(
@@ -392,6 +402,9 @@ class Refusals(unittest.TestCase):
             ("whole", ['etcd.user=""'], "etcd.user is empty"),
             ("external-etcd", ["etcd.ca=false"], "etcd.ca is false"),
             ("external-etcd", ['etcd.endpoints=["http://etcd:2379"]'], "without encryption", "etcd.user"),
+            ("whole", ["etcd.quotaMiB=641"], "etcd.quotaMiB is 641", "etcd.persistence.size is 1Gi"),
+            ("whole", ['etcd.persistence.size="0.9G"'], "etcd.quotaMiB is 512", "etcd.persistence.size is 0.9G"),
+            ("whole", ['console.settings={"ETCD_QUOTA": "2GiB"}'], "console.settings.ETCD_QUOTA is set by the chart"),
             ("embedded-etcd", ["console.replicas=2"], "console.replicas is 2"),
             ("embedded-etcd", ["console.persistence.enabled=false"], "console.persistence.enabled is false"),
             ("embedded-etcd", ["nodes.enabled=true"], "nodes.enabled is true", "etcd.mode"),

@@ -1,5 +1,7 @@
 //! Keys put, deleted, listed again, and superseded before they were folded.
 
+use galera::view::RegistryHealth;
+
 use super::*;
 
 const EARLY: Timestamp = Timestamp::from_unix_millis(1_000);
@@ -137,6 +139,53 @@ fn the_number_of_nodes_is_bounded() {
         (lab.unknown_key_count(), lab.observations().len()),
         (1, NODES_MAX)
     );
+}
+
+#[test]
+fn members_and_nodes_with_a_lease_have_places_before_others() {
+    let mut lab = lab();
+    let health = RegistryHealth {
+        reachable: true,
+        since: EARLY,
+        error: None,
+    };
+    let mut evidence = Evidence::new("lab".parse().unwrap(), health);
+    let member: NodeId = "zz-member".parse().unwrap();
+    evidence.last_primary_members.insert(member.clone());
+    lab.set_members(&evidence);
+    let gone = (0..NODES_MAX + 10).map(|number| {
+        let key = format!("/galera/lab/gone{number}/registered");
+        entry(&key, "{}", 0, 1)
+    });
+    let reporting = [
+        entry("/galera/lab/zz-live/phase", "running", 7, 1),
+        entry("/galera/lab/zz-live/registered", "{}", 0, 1),
+        entry("/galera/lab/zz-member/registered", "{}", 0, 1),
+    ];
+    lab.reset(EARLY, gone.chain(reporting).collect());
+    let state = |lab: &Registrations, id: &NodeId| {
+        let all = lab.observations();
+        assert_eq!(all.len(), NODES_MAX);
+        all.get(id).map(|node| (node.leased, node.durable))
+    };
+    let live: NodeId = "zz-live".parse().unwrap();
+    assert_eq!(state(&lab, &live), Some((true, true)));
+    assert_eq!(state(&lab, &member), Some((false, true)));
+    assert_eq!(lab.unknown_key_count(), 12);
+    // One that registers later has the place of one that does not report.
+    let puts = [
+        entry("/galera/lab/zz-later/registered", "{}", 0, 2),
+        entry("/galera/lab/zz-later/phase", "starting", 8, 2),
+    ];
+    lab.apply(LATE, puts.map(KeyChange::Put).into());
+    let later: NodeId = "zz-later".parse().unwrap();
+    assert_eq!(state(&lab, &later), Some((true, true)));
+    assert_eq!(state(&lab, &member), Some((false, true)));
+    assert_eq!(lab.unknown_key_count(), 13);
+    // Another one without a lease has no place.
+    let other = entry("/galera/lab/zz-other/registered", "{}", 0, 3);
+    lab.apply(LATE, vec![KeyChange::Put(other)]);
+    assert_eq!(state(&lab, &"zz-other".parse().unwrap()), None);
 }
 
 /// What a node's agent reports in one transaction.

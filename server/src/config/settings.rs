@@ -219,7 +219,7 @@ settings! {
         Computed("`/var/lib/galera-console/etcd` for root if its parent exists, else `galera-console/etcd` in the user's state directory"),
         "Data directory of the embedded etcd; only used without --etcd-endpoints.").for_all_commands();
     ETCD_QUOTA = Setting::new("etcd-quota", "etcd.quota", "SIZE", Value("2GiB"),
-        "Quota of etcd's database (its --quota-backend-bytes), for a warning from 80 % on; etcd 3.6 and later report it, and the embedded etcd has 4GiB.");
+        "Quota of etcd's database (its --quota-backend-bytes), for a warning from 70 % on; etcd 3.6 and later report it, and the embedded etcd has 4GiB.");
     REGISTRY_PREFIX = Setting::new("registry-prefix", "registry.prefix", "KEY", Value("/galera"),
         "etcd prefix under which nodes register.");
     REGISTRY_DIALECT = Setting::new("registry-dialect", "registry.dialect", "auto|v3|v2", Value("auto"),

@@ -243,10 +243,10 @@ pub(super) fn unknown_cluster(name: &str) -> SubscribeError {
     )
 }
 
-/// The error for a window of the overview beyond `most`, those of all viewers.
+/// The error for a window of the overview beyond `most`, those of one account.
 pub(super) fn too_many_windows(text: &str, most: usize) -> SubscribeError {
     let detail = format!(
-        "{most} different windows of the overview are in use by all viewers; subscribe to overview, or try again later"
+        "this account has {most} different windows of the overview open; close one of them, or subscribe to overview"
     );
     SubscribeError::new("too_many_windows", detail).about(text)
 }

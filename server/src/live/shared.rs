@@ -25,12 +25,16 @@ use super::message::{SubscribeError, TopicName, too_many_windows};
 use crate::actions::ActionService;
 use source::TopicSource;
 
-/// Different windows of the overview that are served at the same time.
-const WINDOWS_MAX: usize = 128;
+/// Different windows of the overview that one account may have at the same time, beside [`DEFAULT_WINDOW`].
+const WINDOWS_MAX: usize = 32;
+/// The window of a browser's overview without a selection. It is always served, because its worker is shared by all viewers
+/// of a scope.
+const DEFAULT_WINDOW: &str = "overview?count=50";
 
 /// Receives the publications of a topic.
 pub(super) type TopicReceiver = watch::Receiver<Arc<TopicPublication>>;
 type TopicSender = watch::Sender<Arc<TopicPublication>>;
+type AccountWindows = HashMap<Arc<str>, HashMap<TopicKey, usize>>;
 
 /// The topics that have viewers.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ struct SharedInner {
     topics: Mutex<HashMap<TopicKey, Arc<TopicSender>>>,
     /// The rows of the newest overview, shared by all windows.
     rows: Mutex<OverviewRows>,
+    /// The windows of the overview of each account that has any, with the number of its subscriptions.
+    windows: Mutex<AccountWindows>,
 }
 
 /// What viewers share: a topic, as seen with one scope.
@@ -70,33 +76,30 @@ impl SharedTopics {
                 actions,
                 topics: Mutex::default(),
                 rows: Mutex::default(),
+                windows: Mutex::default(),
             }),
         }
     }
 
-    /// Follows the topic `name`, written as `text`, as far as `scope` permits. The first viewer of a topic starts its worker, which ends with the last.
+    /// Follows the topic `name`, written as `text`, as far as `scope` permits, for `account`. The first viewer of a topic starts its worker, which ends with the last.
     ///
     /// # Errors
-    /// A [`SubscribeError`] if too many different windows of the overview are served.
+    /// A [`SubscribeError`] if the account has too many different windows of the overview.
     pub(super) fn follow(
         &self,
         text: &str,
         name: &TopicName,
         scope: &ClusterScope,
-    ) -> Result<TopicReceiver, SubscribeError> {
-        let mut topics = self.inner.topics();
+        account: &Arc<str>,
+    ) -> Result<(TopicReceiver, Option<WindowPermit>), SubscribeError> {
         let key = TopicKey {
             text: text.to_owned(),
             scope: scope.clone(),
         };
+        let permit = self.permit_window(&key, account)?;
+        let mut topics = self.inner.topics();
         if let Some(sender) = topics.get(&key) {
-            return Ok(sender.subscribe());
-        }
-        let is_window = |text: &str| text.starts_with("overview?");
-        if is_window(text)
-            && topics.keys().filter(|key| is_window(&key.text)).count() >= WINDOWS_MAX
-        {
-            return Err(too_many_windows(text, WINDOWS_MAX));
+            return Ok((sender.subscribe(), permit));
         }
         let (sender, receiver) = watch::channel(Arc::new(TopicPublication::pending(text)));
         let sender = Arc::new(sender);
@@ -108,7 +111,29 @@ impl SharedTopics {
             sender,
         };
         TaskTracker::new().spawn(worker::run(source, entry));
-        Ok(receiver)
+        Ok((receiver, permit))
+    }
+
+    /// Counts the topic for `account` if it is a window of the overview.
+    fn permit_window(
+        &self,
+        key: &TopicKey,
+        account: &Arc<str>,
+    ) -> Result<Option<WindowPermit>, SubscribeError> {
+        if !key.text.starts_with("overview?") || key.text == DEFAULT_WINDOW {
+            return Ok(None);
+        }
+        let mut windows = self.inner.windows();
+        let of_account = windows.entry(Arc::clone(account)).or_default();
+        if of_account.len() >= WINDOWS_MAX && !of_account.contains_key(key) {
+            return Err(too_many_windows(&key.text, WINDOWS_MAX));
+        }
+        *of_account.entry(key.clone()).or_default() += 1;
+        Ok(Some(WindowPermit {
+            inner: Arc::clone(&self.inner),
+            account: Arc::clone(account),
+            key: key.clone(),
+        }))
     }
 
     /// Number of topics that have a worker.
@@ -123,6 +148,10 @@ impl SharedInner {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn windows(&self) -> MutexGuard<'_, AccountWindows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The rows of `overview`, or of a newer one.
     fn rows(&self, overview: &Published<Overview>) -> Arc<Vec<OverviewRow>> {
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,6 +163,31 @@ impl SharedInner {
             };
         }
         Arc::clone(&known.rows)
+    }
+}
+
+/// A subscription to a window of the overview, which counts for its account until it is dropped.
+pub(super) struct WindowPermit {
+    inner: Arc<SharedInner>,
+    account: Arc<str>,
+    key: TopicKey,
+}
+
+impl Drop for WindowPermit {
+    fn drop(&mut self) {
+        let mut windows = self.inner.windows();
+        let Some(of_account) = windows.get_mut(&self.account) else {
+            return;
+        };
+        if let Some(count) = of_account.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                of_account.remove(&self.key);
+            }
+        }
+        if of_account.is_empty() {
+            windows.remove(&self.account);
+        }
     }
 }
 

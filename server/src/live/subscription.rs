@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::LiveSources;
 use super::message::{FrameForm, LiveSubscription, SubscribeError, TopicName, unknown_cluster};
-use super::shared::{SharedTopics, TopicContent, TopicReceiver};
+use super::shared::{SharedTopics, TopicContent, TopicReceiver, WindowPermit};
 use crate::actions::{ActionService, ActionsSnapshot, PublishedAction};
 
 /// Actions that a viewer's task records as sent.
@@ -50,6 +50,8 @@ struct DocumentTopic {
     encoding: Option<FrameEncoding>,
     /// `None` once the topic's worker has ended, which only a fault of the console can cause.
     receiver: Option<TopicReceiver>,
+    /// Counts a window of the overview for the account.
+    permit: Option<WindowPermit>,
     /// The revision last sent to the viewer.
     sent: Option<u64>,
     /// Whether `unknown_cluster` was sent to the viewer.
@@ -61,6 +63,8 @@ pub(super) struct TopicSubscription {
     monitor: Monitor,
     actions: Option<ActionService>,
     shared: SharedTopics,
+    /// The viewer's account.
+    account: Arc<str>,
     /// The clusters that the viewer's credential is limited to.
     scope: ClusterScope,
     directory: watch::Receiver<Arc<ClusterDirectory>>,
@@ -70,10 +74,11 @@ pub(super) struct TopicSubscription {
 }
 
 impl TopicSubscription {
-    pub(super) fn new(sources: LiveSources, scope: ClusterScope) -> Self {
+    pub(super) fn new(sources: LiveSources, account: Arc<str>, scope: ClusterScope) -> Self {
         Self {
             actions: sources.actions,
             shared: sources.topics,
+            account,
             scope,
             directory: sources.monitor.directory(),
             monitor: sources.monitor,
@@ -86,7 +91,13 @@ impl TopicSubscription {
     pub(super) fn replace(&mut self, wanted: LiveSubscription) -> Vec<SubscribeError> {
         self.next_index = 0;
         let mut errors = Vec::new();
-        // The former topics are kept until the new ones are followed, so that a worker that both need continues.
+        // The former topics are kept until the new ones are followed, so that a worker that both need continues. Their windows
+        // no longer count.
+        for topic in &mut self.topics {
+            if let TopicState::Document(topic) = topic {
+                drop(topic.permit.take());
+            }
+        }
         let topics = match wanted.form {
             FrameForm::Values => {
                 let names = wanted.topics.into_iter().map(|(_, name)| name);
@@ -94,12 +105,13 @@ impl TopicSubscription {
             }
             FrameForm::Documents(encoding) => {
                 let topics = wanted.topics.into_iter().filter_map(|(text, name)| {
-                    let followed = self.shared.follow(&text, &name, &self.scope);
-                    let receiver = followed.map_err(|error| errors.push(error)).ok()?;
+                    let followed = self.shared.follow(&text, &name, &self.scope, &self.account);
+                    let (receiver, permit) = followed.map_err(|error| errors.push(error)).ok()?;
                     Some(TopicState::Document(DocumentTopic {
                         text,
                         encoding,
                         receiver: Some(receiver),
+                        permit,
                         sent: None,
                         reported_unknown: false,
                     }))

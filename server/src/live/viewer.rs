@@ -55,7 +55,11 @@ impl ViewerConnection {
         Self {
             timing,
             socket,
-            subscription: TopicSubscription::new(sources.clone(), guard.principal.clusters.clone()),
+            subscription: TopicSubscription::new(
+                sources.clone(),
+                Arc::clone(&guard.principal.username),
+                guard.principal.clusters.clone(),
+            ),
             metrics: sources.metrics,
             guard,
             shutdown,

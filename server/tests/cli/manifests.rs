@@ -345,6 +345,42 @@ fn every_manifest_sets_secrets_accounts_tls_and_proxies() {
     }
 }
 
+/// etcd before 3.6 does not report its quota, so the console has to be configured with that of the same deployment.
+#[test]
+fn every_manifest_sets_the_quota_that_its_etcd_has() {
+    let image = deploy_file("../Dockerfile");
+    let of_image = image.split_once("ETCD_QUOTA_BACKEND_BYTES=").unwrap().1;
+    let of_image = of_image.split_whitespace().next().unwrap();
+    let kubernetes = entries(&deploy_file("kubernetes/etcd.yaml"), "- name: etcd", "env:");
+    let chart = deploy_file("../tests/chart/rendered.yaml");
+    let chart = entries(&chart, "- name: etcd", "env:");
+    let bytes = |text: &str| -> u64 {
+        let unit = text.trim_start_matches(|found: char| found.is_ascii_digit());
+        let number: u64 = text.strip_suffix(unit).unwrap().parse().unwrap();
+        match unit {
+            "" => number,
+            "MiB" => number << 20,
+            "GiB" => number << 30,
+            unit => panic!("{unit}"),
+        }
+    };
+    let value = |variables: &Variables, wanted: &str| {
+        let found = variables.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone())
+    };
+    for deployment in deployments() {
+        let name = deployment.name;
+        let of_etcd = match name {
+            "Kubernetes" => value(&kubernetes, "ETCD_QUOTA_BACKEND_BYTES").unwrap(),
+            "Helm" => value(&chart, "ETCD_QUOTA_BACKEND_BYTES").unwrap(),
+            _ => of_image.to_owned(),
+        };
+        let assumed = value(&deployment.console, "GALERA_CONSOLE_ETCD_QUOTA");
+        let assumed = assumed.unwrap_or_else(|| panic!("{name} sets no quota"));
+        assert_eq!(bytes(&assumed), bytes(&of_etcd), "{name}");
+    }
+}
+
 #[test]
 fn an_unknown_variable_of_a_manifest_is_refused() {
     let output = console_command(&["check-config"])

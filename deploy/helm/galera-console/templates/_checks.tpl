@@ -21,6 +21,12 @@ Contradictions between values, which the schema cannot express. Each message nam
 {{- if and (eq $etcd.mode "deployed") (not $etcd.user) -}}
 {{- fail "etcd.mode is deployed, but etcd.user is empty: the chart's etcd requires accounts; set etcd.user to console" -}}
 {{- end -}}
+{{- if eq $etcd.mode "deployed" -}}
+{{- $room := include "galera.mebibytes" $etcd.persistence.size | int64 -}}
+{{- if gt (add (int64 $etcd.quotaMiB) 384) $room -}}
+{{- fail (printf "etcd.quotaMiB is %d, but etcd.persistence.size is %s: the database and up to 384 MiB of etcd's log would fill the volume before the quota is reached; lower the quota, or enlarge the volume" (int64 $etcd.quotaMiB) $etcd.persistence.size) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq $etcd.mode "embedded" -}}
 {{- if ne (int $console.replicas) 1 -}}
 {{- fail (printf "etcd.mode is embedded, but console.replicas is %d: an embedded etcd belongs to one console; set console.replicas to 1, or use another etcd.mode" (int $console.replicas)) -}}

@@ -21,6 +21,11 @@
 - name: GALERA_CONSOLE_ETCD_PASSWORD_FILE
   value: {{ $secrets }}/etcd-console
 {{- end }}
+{{- if eq $etcd.mode "deployed" }}
+# Of etcd.quotaMiB, which etcd before 3.6 does not report.
+- name: GALERA_CONSOLE_ETCD_QUOTA
+  value: {{ int64 $etcd.quotaMiB }}MiB
+{{- end }}
 {{- end }}
 - name: GALERA_CONSOLE_LISTEN
   value: "0.0.0.0:3000"

@@ -9,6 +9,20 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity of bytes, as "1.5Gi", in whole MiB. */}}
+{{- define "galera.mebibytes" -}}
+{{- $unit := regexFind "[A-Za-z]*$" . -}}
+{{- $number := . | trimSuffix $unit | float64 -}}
+{{- $index := 0 -}}
+{{- range $i, $letter := list "" "K" "M" "G" "T" "P" "E" -}}
+{{- if eq $letter (trimSuffix "i" $unit) -}}{{- $index = $i -}}{{- end -}}
+{{- end -}}
+{{- range until $index -}}
+{{- $number = mulf $number (ternary 1024 1000 (hasSuffix "i" $unit)) -}}
+{{- end -}}
+{{- divf $number 1048576 | floor | int64 -}}
+{{- end -}}
+
 {{/* Labels by which objects select pods: (list . "console"). They never change, as a workload's selector cannot. */}}
 {{- define "galera.selector" -}}
 {{- $root := index . 0 -}}
