@@ -219,7 +219,7 @@ impl DataDir {
     }
 
     /// How many members the data last had around them, by gvwstate.dat and by the `configured` number; and a remark if that
-    /// file is unreadable, which then shows nothing.
+    /// file is damaged, which then shows a lower bound at most.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -229,11 +229,15 @@ impl DataDir {
     ) -> Result<(MembersSeen, Option<String>), RunError> {
         let view = self.read_state_file("gvwstate.dat")?;
         let view = view.map(|bytes| GvwState::parse(&bytes));
-        let remark = view.as_ref().filter(|view| !view.complete).map(|_| {
-            format!(
-                "{} is empty or truncated: how many members the last view had is unknown",
-                self.path.join("gvwstate.dat").display()
-            )
+        let remark = view.as_ref().filter(|view| !view.complete).map(|view| {
+            let path = self.path.join("gvwstate.dat");
+            let damaged = format!("{} is empty, truncated or damaged", path.display());
+            match view.members_at_least {
+                0 => format!("{damaged}: how many members the last view had is unknown"),
+                count => format!(
+                    "{damaged}: whether the last view had more members than {count} is unknown"
+                ),
+            }
         });
         Ok((MembersSeen::new(view.as_ref(), configured), remark))
     }
@@ -246,7 +250,7 @@ impl DataDir {
         let Some(bytes) = self.read_state_file("gvwstate.dat")? else {
             return Ok(None);
         };
-        if GvwState::parse(&bytes).complete {
+        if GvwState::parse(&bytes).startable {
             return Ok(None);
         }
         let (path, aside) = (

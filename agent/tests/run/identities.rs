@@ -150,9 +150,11 @@ async fn i39_a_position_that_the_engine_does_not_confirm_is_not_reported() {
 async fn i36_members_seen_are_published_and_a_lost_founder_key_stops_automatic_starts() {
     let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
-    let member = |number: u32| format!("member: {number:08x}-0c2f-11ef-9b6e-5a3f2c1d0e4b 0\n");
+    let uuid = |number: u32| format!("{number:08x}-0c2f-11ef-9b6e-5a3f2c1d0e4b");
+    let member = |number: u32| format!("member: {} 0\n", uuid(number));
     let view = format!(
-        "my_uuid: {HISTORY}\n#vwbeg\nview_id: 3 {HISTORY} 9\nbootstrap: 0\n{}{}{}#vwend\n",
+        "my_uuid: {}\n#vwbeg\nview_id: 3 {HISTORY} 9\nbootstrap: 0\n{}{}{}#vwend\n",
+        uuid(1),
         member(1),
         member(2),
         member(3)

@@ -5,6 +5,8 @@
 
 mod recovered_position;
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use crate::observe::wsrep::{MEMBERS_MAX, truncate_text};
@@ -58,6 +60,9 @@ impl GraState {
     }
 }
 
+/// `V_PRIM`: the type of the only views that a server saves.
+const PRIMARY_VIEW: u8 = 3;
+
 /// A view's identity in gvwstate.dat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewId {
@@ -77,10 +82,33 @@ pub struct GvwState {
     pub view_id: Option<ViewId>,
     /// Whether the view was bootstrapped.
     pub bootstrap: Option<bool>,
-    /// `gcomm` UUIDs of all members; at most [`MEMBERS_MAX`].
+    /// `gcomm` UUIDs of the members that are readable; at most [`MEMBERS_MAX`].
     pub members: Vec<Uuid>,
-    /// Whether the view is complete: an empty or truncated file keeps a server from starting.
+    /// A lower bound of the members of the view, of the largest if there are several: unreadable `member:` lines and those
+    /// beyond [`MEMBERS_MAX`] count too.
+    pub members_at_least: usize,
+    /// Whether this is one whole Primary view that lists the node itself. Only then is the number of members exact (I36).
     pub complete: bool,
+    /// Whether it names the node and a view that ends: an empty or truncated file keeps a server from starting. One that is
+    /// not `complete` may be startable.
+    pub startable: bool,
+}
+
+/// The `member:` lines of one view.
+#[derive(Default)]
+struct MemberLines {
+    readable: BTreeSet<Uuid>,
+    unreadable: usize,
+}
+
+impl MemberLines {
+    fn count(&self) -> usize {
+        self.readable.len() + self.unreadable
+    }
+
+    fn is_whole(&self) -> bool {
+        self.unreadable == 0 && self.readable.len() <= MEMBERS_MAX
+    }
 }
 
 impl GvwState {
@@ -89,43 +117,92 @@ impl GvwState {
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let mut state = Self::default();
-        let mut in_view = false;
+        let (mut begins, mut ends) = (0_usize, 0_usize);
+        let mut lines = MemberLines::default();
+        // Whether every line is one that a server writes there.
+        let mut is_known = true;
         for line in text.lines() {
             match line.trim() {
-                "#vwbeg" => in_view = true,
-                "#vwend" => state.complete = in_view,
-                _ => {}
-            }
-        }
-        for (name, value) in key_value_lines(&text) {
-            match name {
-                "my_uuid" => state.my_uuid = parse_uuid(value),
-                "view_id" => state.view_id = parse_view_id(value),
-                "bootstrap" => state.bootstrap = parse_flag(value),
-                "member" if state.members.len() < MEMBERS_MAX => {
-                    let uuid = value.split_whitespace().next().and_then(parse_uuid);
-                    state.members.extend(uuid);
+                "#vwbeg" => {
+                    begins += 1;
+                    lines = MemberLines::default();
+                }
+                "#vwend" => {
+                    ends += 1;
+                    state.startable = begins > 0;
                 }
                 _ => {}
             }
+            if line.trim_matches(is_padding).is_empty() || is_comment(line) {
+                continue;
+            }
+            let is_in_view = begins == 1 && ends == 0;
+            match key_value(line) {
+                Some(("my_uuid", value)) => {
+                    is_known &= begins == 0 && state.my_uuid.is_none();
+                    state.my_uuid = parse_uuid(value);
+                }
+                Some(("view_id", value)) => {
+                    is_known &= is_in_view && state.view_id.is_none();
+                    state.view_id = parse_view_id(value);
+                }
+                Some(("bootstrap", value)) => {
+                    state.bootstrap = parse_flag(value);
+                    is_known &= is_in_view && state.bootstrap.is_some();
+                }
+                Some(("member", value)) => {
+                    is_known &= is_in_view;
+                    let uuid = value.split_whitespace().next().and_then(parse_uuid);
+                    if state.members.len() < MEMBERS_MAX {
+                        state.members.extend(uuid);
+                    }
+                    match uuid.filter(|_| has_only_a_segment(value)) {
+                        Some(uuid) => _ = lines.readable.insert(uuid),
+                        None => lines.unreadable += 1,
+                    }
+                    state.members_at_least = state.members_at_least.max(lines.count());
+                }
+                _ => is_known = false,
+            }
         }
-        state.complete &=
+        state.startable &=
             state.my_uuid.is_some() && state.view_id.is_some() && !state.members.is_empty();
+        state.complete = state.startable
+            && is_known
+            && (begins, ends) == (1, 1)
+            && lines.is_whole()
+            && state.view_id.is_some_and(|view| view.kind == PRIMARY_VIEW)
+            && state
+                .my_uuid
+                .is_some_and(|uuid| lines.readable.contains(&uuid));
         state
     }
 }
 
+/// Whether the value of a `member:` line is a UUID and a segment, not two lines in one.
+fn has_only_a_segment(value: &str) -> bool {
+    let mut words = value.split_whitespace().skip(1);
+    let segment = words.next().map(str::parse::<u8>);
+    matches!(segment, Some(Ok(_))) && words.next().is_none()
+}
+
 fn key_value_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines()
-        .filter(|line| !line.trim_start_matches(is_padding).starts_with('#'))
-        .filter_map(|line| line.split_once(':'))
-        // The server overwrites in place and pads with spaces or NUL bytes.
-        .map(|(name, value)| {
-            (
-                name.trim_matches(is_padding),
-                value.trim_matches(is_padding),
-            )
-        })
+        .filter(|line| !is_comment(line))
+        .filter_map(key_value)
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start_matches(is_padding).starts_with('#')
+}
+
+fn key_value(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    // The server overwrites in place and pads with spaces or NUL bytes.
+    Some((
+        name.trim_matches(is_padding),
+        value.trim_matches(is_padding),
+    ))
 }
 
 /// Blanks, NUL bytes, and the byte-order mark that some editors write.
@@ -236,9 +313,73 @@ mod tests {
             Some((3, 17))
         );
         assert_eq!((state.members.len(), state.bootstrap), (2, Some(false)));
-        assert!(state.complete);
-        let cut = &text.as_bytes()[..text.len() - 4];
-        assert!(!GvwState::parse(cut).complete);
-        assert!(!GvwState::parse(b"").complete);
+        assert!(state.complete && state.startable);
+        for cut in [&text.as_bytes()[..text.len() - 4], b""] {
+            let state = GvwState::parse(cut);
+            assert!(!state.complete && !state.startable);
+        }
+    }
+
+    const SECOND: &str = "7f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+    const THIRD: &str = "8f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+    fn three_members() -> String {
+        format!(
+            "my_uuid: {UUID}\n#vwbeg\nview_id: 3 {UUID} 17\nbootstrap: 0\nmember: {UUID} 0\nmember: {SECOND} 0\nmember: {THIRD} 1\n#vwend\n"
+        )
+    }
+
+    #[test]
+    fn i36_a_damaged_view_is_not_a_smaller_one() {
+        let whole = GvwState::parse(three_members().as_bytes());
+        assert!(whole.complete && whole.startable);
+        assert_eq!(whole.members_at_least, 3);
+        let between = format!("{UUID} 0\nmember: ");
+        let last = format!("member: {THIRD} 1");
+        let second_view = format!("#vwend\n#vwbeg\nview_id: 3 {UUID} 18\nmember: {UUID} 0\n#vwend");
+        for (part, damaged, at_least) in [
+            (THIRD, "8f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4", 3),
+            (THIRD, "00000000-0000-0000-0000-000000000000", 3),
+            (THIRD, "", 3),
+            // Two lines in one.
+            (&between, &between.replace('\n', ""), 2),
+            (&between, &between.replace('\n', " "), 2),
+            (&last, "member:", 3),
+            (&last, "memb\u{fffd}r: 8f1a", 2),
+            (&last, "\u{fffd}\u{fffd}", 2),
+            ("bootstrap: 0\n", "bootstrap: 0member: \n", 3),
+            // Other views than Primary are not saved; a view without the node is not its last one.
+            ("view_id: 3", "view_id: 2", 3),
+            ("my_uuid: 6f1a3c9e", "my_uuid: 9f1a3c9e", 3),
+            ("#vwend", &second_view, 3),
+            ("#vwend", "#vwend\n#vwbeg\n#vwend", 3),
+            ("#vwbeg\n", "#vwbeg\n#vwbeg\n", 3),
+            ("#vwend\n", &format!("#vwend\n{last}\n"), 3),
+        ] {
+            let text = three_members().replacen(part, damaged, 1);
+            let state = GvwState::parse(text.as_bytes());
+            assert!(!state.complete, "{text}");
+            assert!(state.startable, "{text}");
+            assert_eq!(state.members_at_least, at_least, "{text}");
+        }
+    }
+
+    #[test]
+    fn i36_members_beyond_the_limit_are_not_cut_silently() {
+        let view = |count: u128| {
+            let members: String = (1..=count)
+                .map(|number| format!("member: {} 0\n", Uuid::from_u128(number)))
+                .collect();
+            let own = Uuid::from_u128(1);
+            let text = format!("my_uuid: {own}\n#vwbeg\nview_id: 3 {own} 1\n{members}#vwend\n");
+            GvwState::parse(text.as_bytes())
+        };
+        assert!(view(256).complete);
+        let more = view(257);
+        assert!(!more.complete && more.startable);
+        assert_eq!(
+            (more.members.len(), more.members_at_least),
+            (MEMBERS_MAX, 257)
+        );
     }
 }

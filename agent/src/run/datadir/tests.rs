@@ -145,13 +145,15 @@ fn a_forgotten_position_keeps_the_history() {
 }
 
 #[test]
-fn i36_an_unreadable_view_is_named_and_shows_nothing() {
+fn i36_a_damaged_view_is_named_and_shows_a_lower_bound() {
     let member = format!("member: {UUID} 0");
     let whole =
         format!("my_uuid: {UUID}\r\n#vwbeg\r\nview_id: 3 {UUID} 4\r\n{member}\r\n#vwend\r\n");
+    let garbled = whole.replace("#vwend", "member: x 0\r\n#vwend");
     for (text, count, named) in [
         ("", 0, true),
-        (&whole[..whole.len() - 9], 0, true),
+        (&whole[..whole.len() - 9], 1, true),
+        (&garbled, 2, true),
         ("\u{0}\u{0}\u{0}", 0, true),
         (&whole, 1, false),
     ] {
@@ -160,7 +162,9 @@ fn i36_an_unreadable_view_is_named_and_shows_nothing() {
         let (seen, remark) = data.members_seen(0).unwrap();
         assert_eq!(seen.count, count, "{text:?}");
         assert_eq!(
-            remark.is_some_and(|remark| remark.contains("gvwstate.dat is empty or truncated")),
+            remark.is_some_and(
+                |remark| remark.contains("gvwstate.dat is empty, truncated or damaged")
+            ),
             named,
             "{text:?}"
         );
@@ -185,4 +189,15 @@ fn bootstrapping_keeps_the_position() {
     let aside = data.set_aside_broken_view().unwrap().unwrap();
     assert!(aside.exists() && !dir.path().join("gvwstate.dat").exists());
     assert_eq!(data.set_aside_broken_view().unwrap(), None);
+}
+
+#[test]
+fn a_damaged_view_that_keeps_no_server_from_starting_is_left_in_place() {
+    let view = format!(
+        "my_uuid: {UUID}\n#vwbeg\nview_id: 3 {UUID} 4\nmember: {UUID} 0\nmember: x 0\n#vwend\n"
+    );
+    let dir = directory(&[("grastate.dat", ""), ("gvwstate.dat", &view)]);
+    let data = DataDir::open(dir.path(), false).unwrap();
+    assert_eq!(data.set_aside_broken_view().unwrap(), None);
+    assert!(dir.path().join("gvwstate.dat").exists());
 }

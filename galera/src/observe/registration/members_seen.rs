@@ -16,7 +16,8 @@ const UUIDS_MAX: usize = 64;
 /// What a stopped node knows about the members of its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembersSeen {
-    /// Members of the last Primary view in gvwstate.dat, arbitrators included; 0 if there is none.
+    /// Members of the last Primary view in gvwstate.dat, arbitrators included; 0 if there is none. Without `view` the file is
+    /// damaged, and they are a lower bound.
     #[serde(default)]
     pub count: usize,
     /// Their `gcomm` UUIDs, at most 64.
@@ -31,15 +32,16 @@ pub struct MembersSeen {
 }
 
 impl MembersSeen {
-    /// What `view`, if complete, and `configured` members show.
+    /// What `view` and `configured` members show.
     #[must_use]
     pub fn new(view: Option<&GvwState>, configured: usize) -> Self {
+        let at_least = view.map_or(0, |view| view.members_at_least);
         let view = view.filter(|view| view.complete);
         let uuids: BTreeSet<Uuid> = view
             .map(|view| view.members.iter().copied().collect())
             .unwrap_or_default();
         Self {
-            count: uuids.len(),
+            count: at_least.min(COUNT_MAX),
             uuids: uuids.into_iter().take(UUIDS_MAX).collect(),
             view: view.and_then(|view| view.view_id).map(|id| id.sequence),
             configured: configured.min(COUNT_MAX),
@@ -68,10 +70,19 @@ impl MembersSeen {
         Some(self.count.max(self.configured)).filter(|members| *members > 0)
     }
 
+    /// Whether there may have been more members than that: the saved view is damaged.
+    #[must_use]
+    pub fn is_lower_bound(&self) -> bool {
+        self.view.is_none() && self.count > self.configured
+    }
+
     /// Where that number is from, as the rest of a sentence: `its last view had 3 members`.
     #[must_use]
     pub fn explanation(&self) -> String {
         match self.count >= self.configured {
+            true if self.is_lower_bound() => {
+                format!("its last view had at least {}", members_text(self.count))
+            }
             true => format!("its last view had {}", members_text(self.count)),
             false => format!(
                 "its EXPECTED_MEMBERS requires {}",
@@ -119,10 +130,30 @@ mod tests {
             .collect();
         let seen = MembersSeen::new(Some(&view(&many, "\n")), 1_000_000);
         assert!(seen.to_value().len() < 4096, "{}", seen.to_value().len());
-        for bytes in [&b""[..], b"\xff\xfe", b"#vwbeg\nmember: x\n", b"#vwend"] {
+        assert_eq!(MembersSeen::parse(&seen.to_value()), Some(seen));
+        for bytes in [&b""[..], b"\xff\xfe", b"#vwbeg\nview_id: x\n", b"#vwend"] {
             let seen = MembersSeen::new(Some(&GvwState::parse(bytes)), 0);
             assert_eq!(seen.members(), None, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn i36_a_damaged_view_shows_a_lower_bound() {
+        let damaged = format!("member: {UUID} 0\nmember: {OTHER} 0\nmember: 8f1a 0\n");
+        let seen = MembersSeen::new(Some(&view(&damaged, "\n")), 0);
+        assert_eq!((seen.members(), seen.view), (Some(3), None));
+        assert!(seen.is_lower_bound());
+        assert_eq!(seen.explanation(), "its last view had at least 3 members");
+        assert_eq!(MembersSeen::parse(&seen.to_value()), Some(seen));
+        // What a person configured is exact.
+        let configured = MembersSeen::new(Some(&view(&damaged, "\n")), 5);
+        assert!(!configured.is_lower_bound());
+        assert_eq!(
+            configured.explanation(),
+            "its EXPECTED_MEMBERS requires 5 members"
+        );
+        let whole = format!("member: {UUID} 0\nmember: {OTHER} 0\n");
+        assert!(!MembersSeen::new(Some(&view(&whole, "\n")), 0).is_lower_bound());
     }
 
     #[test]
