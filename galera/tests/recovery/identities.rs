@@ -1,6 +1,7 @@
 //! A member is its data, not its address (I34); members that were forgotten are asked for (I36); ties (I39).
 
 use galera::observe::address_use::AddressUse;
+use galera::observe::confirmed_nodes::{ConfirmedBy, ConfirmedNode};
 use galera::observe::registration::NO_POSITION;
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
@@ -268,13 +269,29 @@ fn i36_a_member_that_saw_more_members_than_are_known_blocks() {
     // Named, they are asked for.
     let named = having_seen(
         RecoveryFixture::expecting(&["n1", "n2", "n3"]),
-        r#"{"count":3}"#,
+        r#"{"count":3,"view":7}"#,
     );
     assert_eq!(
         status(&named.plan(), &CheckCode::MEMBERS_KNOWN),
         CheckStatus::Pass
     );
     assert!(failing(&named.plan()).contains(&"members_accounted"));
+    // A damaged view shows a lower bound, and nothing about further members.
+    let damaged = |members: &[&str]| {
+        having_seen(RecoveryFixture::expecting(members), r#"{"count":3}"#).plan()
+    };
+    let plan = damaged(&["n1"]);
+    let known = check(&plan, &CheckCode::MEMBERS_KNOWN);
+    assert_eq!(known.status, CheckStatus::Fail);
+    assert!(
+        known
+            .message
+            .starts_with("n1: its last view had at least 3 members, but only 1 is known."),
+        "{}",
+        known.message
+    );
+    let plan = damaged(&["n1", "n2", "n3"]);
+    assert!(plan.check(&CheckCode::MEMBERS_KNOWN).is_none());
     // Garbage is no evidence.
     for garbage in ["", "{", r#"{"count":300}"#, r#"{"count":-1}"#] {
         let plan = having_seen(RecoveryFixture::expecting(&["n1"]), garbage).plan();
@@ -293,7 +310,9 @@ fn i36_after_a_lost_registry_a_person_names_the_members() {
     assert_eq!(failing(&plan), ["members_known"]);
     let known = check(&plan, &CheckCode::MEMBERS_KNOWN);
     assert!(
-        known.message.contains("has no founder key"),
+        known.message.contains("has no founder key")
+            && known.message.contains("--cluster lab=n1,…")
+            && known.message.contains("if n1 is the only member"),
         "{}",
         known.message
     );
@@ -302,7 +321,14 @@ fn i36_after_a_lost_registry_a_person_names_the_members() {
     // One name of several known members may be a seed.
     let mut seed = lost(&["n1"]).agent_waiting("n2", 8);
     seed.evidence.last_primary_members.clear();
-    assert!(failing(&seed.plan()).contains(&"members_known"));
+    let plan = seed.plan();
+    assert!(failing(&plan).contains(&"members_known"));
+    let known = check(&plan, &CheckCode::MEMBERS_KNOWN);
+    assert!(
+        known.message.contains("--cluster lab=n1,n2,"),
+        "{}",
+        known.message
+    );
     // What the console remembers is not lost with the registry.
     let mut remembered = lost(&["n1"]);
     remembered.evidence.last_primary_members = [id("n1")].into();
@@ -311,6 +337,36 @@ fn i36_after_a_lost_registry_a_person_names_the_members() {
     let mut manual = RecoveryFixture::expecting(&["n1"]).agent_waiting("n1", 9);
     manual.context.founder_missing = true;
     assert!(manual.plan().check(&CheckCode::MEMBERS_KNOWN).is_none());
+}
+
+#[test]
+fn i36_only_an_admission_by_a_person_names_a_member() {
+    let lost = |by: ConfirmedBy| {
+        let mut fixture = having_seen(
+            RecoveryFixture::expecting(&["n1"]),
+            r#"{"count":1,"view":7}"#,
+        )
+        .agent_waiting("n2", 8);
+        fixture.context.founder_missing = true;
+        fixture.evidence.first_view = false;
+        let node = ConfirmedNode {
+            by,
+            at: at(-30),
+            address: None,
+        };
+        fixture.evidence.confirmed.insert(id("n2"), node);
+        fixture
+    };
+    let known = |fixture: &RecoveryFixture| status(&fixture.plan(), &CheckCode::MEMBERS_KNOWN);
+    assert_eq!(known(&lost(ConfirmedBy::Admitted)), CheckStatus::Pass);
+    for by in [ConfirmedBy::FirstView, ConfirmedBy::Listed] {
+        assert_eq!(known(&lost(by)), CheckStatus::Unknown, "{by:?}");
+    }
+    // The admission of a node of which nothing is left shows nothing about others.
+    let mut gone = lost(ConfirmedBy::Admitted);
+    let admission = gone.evidence.confirmed.remove(&id("n2")).unwrap();
+    gone.evidence.confirmed.insert(id("n9"), admission);
+    assert_eq!(known(&gone), CheckStatus::Unknown);
 }
 
 #[test]

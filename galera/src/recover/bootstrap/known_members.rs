@@ -1,12 +1,14 @@
 //! Whether every member is known: lost memory must not shrink the cluster to those that are left (I36).
 
+use std::collections::BTreeSet;
+
 use super::RecoveryCase;
 use super::situation::Situation;
+use crate::id::NodeId;
 use crate::judge::cluster::reasons::node_label;
+use crate::observe::confirmed_nodes::ConfirmedBy;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource};
-
-const NAME_THEM: &str = "Pin every member with --cluster NAME=HOST,…";
 
 pub(super) fn check(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     let known: Vec<usize> = situation.accountable_members().collect();
@@ -19,6 +21,10 @@ pub(super) fn check(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
         let Some(count) = seen.members() else {
             continue;
         };
+        // A damaged view shows no absence of others.
+        if seen.is_lower_bound() && count <= known.len() {
+            continue;
+        }
         let facts = &situation.nodes()[node];
         let value = seen.explanation();
         evidence.push(fact(
@@ -39,27 +45,41 @@ pub(super) fn check(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
         Some((_, seen)) => (
             CheckStatus::Fail,
             format!(
-                "{seen}, but only {} {} known. {NAME_THEM} (an arbitrator counts as a member of a view; if it is the only one \
-                 missing, an administrator may override this check).",
+                "{seen}, but only {} {} known. Pin every member: {} (an arbitrator counts as a member of a view; if it is the \
+                 only one missing, an administrator may override this check).",
                 known.len(),
                 if known.len() == 1 { "is" } else { "are" },
+                pin_command(case, situation, &known, true),
             ),
         ),
         None if forgotten && is_named_by_a_person(case, situation, &known) => (
             CheckStatus::Pass,
-            "The registry has no founder key: it was lost. The configuration names the members."
+            "The registry has no founder key: it was lost. The members are pinned in the configuration or were admitted."
                 .to_owned(),
         ),
-        None if forgotten => (
-            CheckStatus::Unknown,
-            format!(
-                "The registry has no founder key: it was lost, and this console has seen no Primary component since. Only {} \
-                 {} known; there may be others, with newer data. {NAME_THEM}; a single name does not suffice, because it \
-                 may be a seed.",
-                situation.join_names(known.iter().copied()),
-                if known.len() == 1 { "is" } else { "are" },
-            ),
-        ),
+        None if forgotten => {
+            let remedy = match known.as_slice() {
+                [only] => format!(
+                    "Pin every member: {}. A single name does not suffice, because it may be a seed: if {} is the only \
+                     member, an administrator may override this check.",
+                    pin_command(case, situation, &known, true),
+                    situation.join_names(std::iter::once(*only)),
+                ),
+                _ => format!(
+                    "Pin every member: {}, with the others added if there are any.",
+                    pin_command(case, situation, &known, false),
+                ),
+            };
+            (
+                CheckStatus::Unknown,
+                format!(
+                    "The registry has no founder key: it was lost, and this console has seen no Primary component since. \
+                     Only {} {} known; there may be others, with newer data. {remedy}",
+                    situation.join_names(known.iter().copied()),
+                    if known.len() == 1 { "is" } else { "are" },
+                ),
+            )
+        }
         None => (
             CheckStatus::Pass,
             "No member saw more members than are known.".to_owned(),
@@ -84,21 +104,43 @@ fn registry_was_lost(case: &RecoveryCase<'_>, situation: &Situation<'_>, known: 
         && known.iter().any(has_agent)
 }
 
-/// Whether the configuration names at least two members, and all that are known.
+/// The setting that pins the `known` members, and others if some are `missing`.
+fn pin_command(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    known: &[usize],
+    missing: bool,
+) -> String {
+    let names = known
+        .iter()
+        .map(|&node| situation.nodes()[node].id.to_string());
+    let others = missing.then(|| "…".to_owned());
+    let names: Vec<String> = names.chain(others).collect();
+    format!("--cluster {}={}", case.evidence.name, names.join(","))
+}
+
+/// Whether a person named at least two members, and all that are known: in the configuration, or by admitting them.
+/// Being in a first view or in a member's list is no naming.
 fn is_named_by_a_person(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     known: &[usize],
 ) -> bool {
     let port = case.settings.fold.default_port;
-    let pinned: Vec<_> = case
+    let pinned: BTreeSet<NodeId> = case
         .evidence
         .configured_members
         .iter()
         .map(|id| id.clone().normalized(port))
         .collect();
-    pinned.len() > 1
-        && known
-            .iter()
-            .all(|&node| pinned.contains(&situation.nodes()[node].id))
+    let is_admitted = |id: &NodeId| {
+        let confirmed = case.evidence.confirmed.get(id);
+        confirmed.is_some_and(|node| node.by == ConfirmedBy::Admitted)
+    };
+    // An admission of a node that is no longer known shows nothing about those that are.
+    known.len().max(pinned.len()) > 1
+        && known.iter().all(|&node| {
+            let id = &situation.nodes()[node].id;
+            pinned.contains(id) || is_admitted(id)
+        })
 }
