@@ -127,7 +127,12 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
             data: DataState::Unrecoverable {
                 uuid: Some(position.uuid),
                 why,
-                at_most: None,
+                at_most: Some(
+                    saved
+                        .position()
+                        .filter(|named| named.uuid == position.uuid)
+                        .map_or(position.seqno, |named| named.seqno.max(position.seqno)),
+                ),
             },
         };
     }
@@ -217,10 +222,10 @@ fi
             outcome = recovering => outcome.unwrap(),
             reaped = children.clone().reap() => panic!("{reaped:?}"),
         };
-        let DataState::Unrecoverable { uuid, why, .. } = outcome.data else {
+        let DataState::Unrecoverable { uuid, why, at_most } = outcome.data else {
             panic!("{outcome:?}");
         };
-        assert_eq!(uuid, UUID.parse().ok());
+        assert_eq!((uuid, at_most), (UUID.parse().ok(), Some(9)));
         assert!(
             why.contains("rolled back by force") && why.contains(":9"),
             "{why}"
@@ -267,6 +272,27 @@ fi
             ),
             "{data:?}"
         );
+    }
+
+    /// Without it the node would join, and lose what only it has.
+    #[test]
+    fn i35_what_is_left_after_a_forced_rollback_has_a_highest_position() {
+        let log = format!("WSREP: Recovered position: {UUID}:9\n");
+        let other = "7f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+        for (uuid, seqno, most) in [
+            (UUID, "-1", 9),
+            (UUID, "8", 9),
+            (UUID, "12", 12),
+            (other, "12", 9),
+        ] {
+            let text = format!("version: 2.1\nuuid: {uuid}\nseqno: {seqno}\n");
+            let saved = GraState::parse(text.as_bytes());
+            let data = evaluated(&saved, &log, ProcessExit::Code(0), true);
+            let DataState::Unrecoverable { uuid, at_most, .. } = data else {
+                panic!("{data:?}");
+            };
+            assert_eq!((uuid, at_most), (UUID.parse().ok(), Some(most)), "{text}");
+        }
     }
 
     #[test]

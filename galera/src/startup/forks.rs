@@ -40,8 +40,15 @@ pub(super) fn join_problem(
         snapshot
             .forks
             .conflict(continued_fork(own, snapshot), history, seqno, current)?;
-    let remedy = "It waits, because an incremental state transfer would leave the members with different data; to give its \
-                  own up, request its rejoin in the console, or move the contents of its data directory aside and start it empty";
+    // No order can name data without a trusted position.
+    let rejoin = match &own.data {
+        DataState::AtPosition(_) => "request its rejoin in the console, or ",
+        _ => "",
+    };
+    let remedy = format!(
+        "It waits, because an incremental state transfer would leave the members with different data; to give its own up, \
+         {rejoin}move the contents of its data directory aside and start it empty"
+    );
     let range = HeldRange::of_conflict(&conflict, seqno);
     let problem = match conflict {
         ForkConflict::Ahead {

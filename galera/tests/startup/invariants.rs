@@ -199,6 +199,17 @@ fn i22_joining_never_discards_what_only_this_node_has() {
         StartupAction::Refuse
     );
     assert!(joined_members(&fixture.decide("n3", unknown(Some(HISTORY)))).is_some());
+    // Prepared transactions were rolled back by force: what is left may still be ahead.
+    let rolled_back = |seqno| DataState::Unrecoverable {
+        uuid: Some(HISTORY),
+        why: "rolled back".to_owned(),
+        at_most: Some(seqno),
+    };
+    assert!(joined_members(&fixture.decide("n3", rolled_back(9))).is_some());
+    assert_wait(
+        &fixture.decide("n3", rolled_back(10)),
+        "it may be as high as 10, ahead of every Primary member",
+    );
 }
 
 #[test]
