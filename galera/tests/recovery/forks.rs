@@ -363,3 +363,33 @@ fn i35_data_of_another_branch_that_are_gone_do_not_block_for_good() {
         "{loss:?}"
     );
 }
+
+/// The highest position is not kept for each branch: a fork below it is named, and lowers nothing.
+#[test]
+fn i35_what_a_fork_gave_up_is_not_called_lost_again() {
+    let mut fixture = after_a_fork(134).attest("n1", AttestedState::Decommissioned);
+    fixture.evidence.registrations.remove(&id("n1"));
+    fixture
+        .history
+        .record_highest(&id("n1"), &position(134), at(0));
+    let plan = fixture.plan();
+    assert_eq!(plan.target.as_ref().unwrap().node, Some(id("n2")));
+    let seen = check(&plan, &CheckCode::NO_REGRESSION);
+    assert_eq!(seen.status, CheckStatus::Fail);
+    assert!(
+        seen.message.starts_with(
+            "n1 was once seen at 134, which is 34 more than 100; transactions 67 to 134"
+        ) && seen.message.contains("fork 1"),
+        "{}",
+        seen.message
+    );
+    // Data of before the fork lack what was seen.
+    fixture.context.forks = Default::default();
+    let message = check(&fixture.plan(), &CheckCode::NO_REGRESSION)
+        .message
+        .clone();
+    assert!(
+        message.ends_with("34 more than 100; those transactions would be lost."),
+        "{message}"
+    );
+}

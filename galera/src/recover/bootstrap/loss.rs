@@ -6,6 +6,7 @@ use super::RecoveryCase;
 use super::situation::{MemberCondition, Situation};
 use crate::id::NodeId;
 use crate::judge::known_positions::{self, HighestPosition, NewestPrimaryView};
+use crate::observe::fork::ForkConflict;
 use crate::position::Position;
 use crate::recover::attestation::AttestedState;
 use crate::recover::plan::digest::{PlanDraft, fact};
@@ -151,11 +152,12 @@ fn check_no_regression(
                 (
                     CheckStatus::Fail,
                     format!(
-                        "{} was once seen at {}, which is {} more than {}; those transactions would be lost.",
+                        "{} was once seen at {}, which is {} more than {}; {}",
                         highest.node,
                         highest.seqno,
                         highest.seqno - point.position.seqno,
-                        point.position.seqno
+                        point.position.seqno,
+                        what_is_lost(case, situation, point, highest.seqno)
                     ),
                     remembered(Some(&highest.node), value),
                 )
@@ -173,6 +175,33 @@ fn check_no_regression(
         }
     };
     draft.add_check(CheckCode::NO_REGRESSION, status, message, evidence);
+}
+
+/// What became of the transactions up to `highest`. The highest position is kept for a history, not for a branch, so a
+/// fork below it shows only that they may have been given up, and never lowers it.
+fn what_is_lost(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    point: &RecoveryPoint,
+    highest: u64,
+) -> String {
+    let epochs = point.holders.iter();
+    let newest = epochs
+        .filter_map(|&holder| situation.reported_epoch(holder))
+        .max()
+        .unwrap_or(0);
+    let forks = &case.context.forks;
+    match forks.conflict(0, point.position.uuid, highest, newest) {
+        Some(ForkConflict::Ahead {
+            epoch,
+            transactions: (first, last),
+        }) => format!(
+            "transactions {first} to {last} that were seen before fork {epoch} were given up by it already, and those since \
+             would be lost. No record shows which they are; if they are all of the former, an administrator may override this \
+             check."
+        ),
+        _ => "those transactions would be lost.".to_owned(),
+    }
 }
 
 /// The newest Primary view must be represented, or all of its members be accounted for: their data known to be included,
