@@ -66,7 +66,7 @@ async fn report(api: &ConsoleClient) -> Result<Value> {
     api.get("/api/v1/clusters/lab/findings").await
 }
 
-/// The codes of findings that concern `node` and rest on `evidence` of it, if that is given.
+/// The codes of findings that concern `node`.
 fn codes_of(report: &Value, node: &str) -> Vec<String> {
     let findings = report["findings"].as_array().into_iter().flatten();
     let concerned = findings.filter(|finding| {

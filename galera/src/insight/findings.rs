@@ -21,6 +21,7 @@ use crate::observe::observation::Evidence;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeView};
 
+use server::FullServer;
 pub(crate) use server::{ObservedServer, observed_servers};
 
 /// How urgent a finding is.
@@ -192,13 +193,15 @@ pub struct FindingsReport {
 #[must_use]
 pub fn findings(view: &ClusterView, evidence: &Evidence, default_port: u16) -> FindingsReport {
     let servers = observed_servers(view, evidence, default_port);
+    let full = server::full_servers(view, evidence, default_port);
+    let processes = server::members_by_process(view, evidence, default_port);
     let mut found = Vec::new();
     settings::check(&servers, &mut found);
     quorum::check(view, &servers, &mut found);
     transfers::check(view, &servers, &mut found);
     versions::check(&servers, &mut found);
-    load::check(view, &servers, &mut found);
-    connections::check(&servers, &mut found);
+    load::check(view, &servers, &processes, &mut found);
+    connections::check(&servers, &full, &mut found);
     limits(view, &mut found);
     for finding in &mut found {
         finding.nodes.sort();
@@ -216,7 +219,7 @@ pub fn findings(view: &ClusterView, evidence: &Evidence, default_port: u16) -> F
             .iter()
             .map(|server| server.node.id.clone())
             .collect(),
-        unseen: unseen(view, &servers),
+        unseen: unseen(view, &servers, &full),
     }
 }
 
@@ -238,11 +241,19 @@ fn limits(view: &ClusterView, found: &mut Vec<Finding>) {
     }
 }
 
-fn unseen(view: &ClusterView, servers: &[ObservedServer<'_>]) -> Vec<String> {
+fn unseen(
+    view: &ClusterView,
+    servers: &[ObservedServer<'_>],
+    full: &[FullServer<'_>],
+) -> Vec<String> {
     let mut unseen = Vec::new();
     for node in view.members() {
         let server = servers.iter().find(|server| server.node.id == node.id);
         match server {
+            None if full.iter().any(|full| full.node.id == node.id) => unseen.push(format!(
+                "{} has no fresh answer: its variables and status are not in the findings.",
+                node.label()
+            )),
             None => unseen.push(format!(
                 "{} has not answered recently and was not checked.",
                 node.label()

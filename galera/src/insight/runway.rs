@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stop_check::{ReturnForecast, ReturnTransfer, forecast_return};
+use super::stop_check::{ReturnForecast, ReturnTransfer, forecast_return, promised_transactions};
 use crate::amounts;
 use crate::id::{ClusterName, NodeId};
 use crate::timestamp::Timestamp;
@@ -97,8 +97,8 @@ fn summary(view: &ClusterView, forecast: &ReturnForecast) -> String {
             until.to_short_string(view.observed_at)
         ),
         (ReturnTransfer::Incremental, None, left) => format!(
-            "IST from {donor} as long as at most {} transactions follow, then {full}",
-            left.unwrap_or_default()
+            "IST from {donor} as long as at most {} transactions of the present size follow, then {full}",
+            promised_transactions(left.unwrap_or_default())
         ),
         (ReturnTransfer::Full, ..) => full,
         (ReturnTransfer::Unknown, ..) => format!("not known: {}", forecast.message),

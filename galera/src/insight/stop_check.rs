@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterName, NodeId};
 use crate::timestamp::Timestamp;
-use crate::view::{ClusterView, NodeState, NodeView, VerdictState};
+use crate::view::{
+    ArbitratorState, ClusterView, NodeState, NodeView, TransferRole, TransferState, VerdictState,
+};
 
 pub use group::{GroupMember, GroupVotes};
-pub(super) use transfer::forecast as forecast_return;
 pub use transfer::{ReturnForecast, ReturnTransfer};
+pub(super) use transfer::{forecast as forecast_return, promised_transactions};
 
 /// Fraction of a poll interval for which flow control pauses replication, above which it is named.
 const PAUSED_NAMED: f64 = 0.05;
@@ -350,38 +352,67 @@ impl CheckBuilder {
             );
             silent && node.expected && !stopped.contains(&node.id)
         };
+        let reported = reported_arbitrators(view);
+        let unknown = group.unnamed.saturating_sub(reported.len() as u64);
         if group.unnamed > 0
             && let Some(silent) = view.members().find(is_silent)
         {
             let label = silent.label();
+            let fact = if unknown > 0 {
+                format!("The others count {label} as a member, but it does not answer.")
+            } else {
+                // Reports of agents alone never make the answer yes.
+                format!(
+                    "{label} does not answer. The others count as many further members as arbitrators report ({}), but may still count {label} instead.",
+                    reported.join(", ")
+                )
+            };
             self.add(
                 StopEffect::Unknown,
                 StopFindingCode::MemberNotFresh,
                 Some(&silent.id),
-                format!("The others count {label} as a member, but it is unreachable. Wait until they have dropped it, or restore the console's access to it."),
+                format!(
+                    "{fact} Wait until they have dropped it, or restore the console's access to it."
+                ),
             );
-        } else if group.unnamed > 0 {
-            let (count, plural) = (group.unnamed, if group.unnamed == 1 { "" } else { "s" });
+        } else if unknown > 0 {
+            let (plural, are) = if unknown == 1 {
+                ("", "it is")
+            } else {
+                ("s", "they are")
+            };
+            let votes = match group.unnamed_votes {
+                1 => "one vote".to_owned(),
+                votes => format!("{votes} votes"),
+            };
+            let with = match &reported[..] {
+                [] => String::new(),
+                names => format!(", together with {}", names.join(", ")),
+            };
             self.add(
                 StopEffect::Notice,
                 StopFindingCode::UnnamedMembers,
                 None,
                 format!(
-                    "The component has {count} member{plural} that the console cannot name, such as an arbitrator; one vote each is assumed."
+                    "The component has {unknown} member{plural} that the console cannot name, such as an arbitrator; {are} counted with {votes}{with}."
                 ),
             );
         }
     }
 
-    /// A donor is not stopped while a node receives a state transfer: the view does not say from which donor.
+    /// A donor is not stopped while a node receives a state transfer that it sends, or may send.
     fn examine_transfers(&mut self, view: &ClusterView, leaving: &[&GroupMember]) {
-        let mut joining = view
+        let joining: Vec<&NodeView> = view
             .members()
             .filter(|node| node.state == NodeState::Joining)
-            .filter(|node| !leaving.iter().any(|member| member.id == node.id));
-        let joiner = joining.next().map(NodeView::label);
+            .filter(|node| !leaving.iter().any(|member| member.id == node.id))
+            .collect();
         for member in leaving.iter().filter(|member| member.donor) {
             let (id, label) = (&member.id, &member.label);
+            let mut joining = joining.iter();
+            let joiner = joining
+                .find(|joiner| known_donor(view, &joiner.id).is_none_or(|donor| donor == id))
+                .map(|joiner| joiner.label());
             match &joiner {
                 Some(joiner) => self.add(
                     StopEffect::Blocks,
@@ -499,6 +530,30 @@ impl CheckBuilder {
         };
         (answer, self.findings)
     }
+}
+
+/// Arbitrators that agents report as members, by name.
+fn reported_arbitrators(view: &ClusterView) -> Vec<&str> {
+    view.arbitrators
+        .iter()
+        .filter(|arbitrator| arbitrator.state == ArbitratorState::Member)
+        .filter_map(|arbitrator| arbitrator.name.as_deref())
+        .collect()
+}
+
+/// The only member whose agent reports that it sends its state to `joiner`. The peer in the joiner's own transfer does not
+/// suffice: without the donor's report it is the only donor that was seen when the transfer began, as one for a backup.
+fn known_donor<'a>(view: &'a ClusterView, joiner: &NodeId) -> Option<&'a NodeId> {
+    let sends = |node: &&NodeView| {
+        node.transfer.as_ref().is_some_and(|transfer| {
+            transfer.role == Some(TransferRole::Sends)
+                && transfer.state != TransferState::Failed
+                && transfer.peer.as_ref() == Some(joiner)
+        })
+    };
+    let mut senders = view.members().filter(sends);
+    let first = senders.next()?;
+    senders.next().is_none().then_some(&first.id)
 }
 
 fn names(members: &[&GroupMember]) -> String {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use galera::insight::findings::{Finding, FindingCode, FindingSeverity, FindingsReport, findings};
+use galera::observe::observation::ProbeErrorKind;
 use galera::view::NodeState;
 use proptest::prelude::*;
 
-use crate::fixture::{FakeServer, FoldFixture, at, id, state, timed_out};
+use crate::fixture::{FakeServer, FoldFixture, at, failure, id, node, state, timed_out};
 
 const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 const PORT: u16 = 3306;
@@ -400,14 +401,21 @@ fn limits_that_a_server_sets_itself_are_findings() {
 
 /// One reading each second for a minute, with rows that depend on member and second.
 fn minute(rows: impl Fn(usize, u64) -> Vec<(&'static str, u64)>) -> FoldFixture {
+    minute_of(|index, second| {
+        rows(index, second)
+            .into_iter()
+            .fold(member(index), |server, (row, value)| {
+                server.with_row(row, &value.to_string())
+            })
+    })
+}
+
+/// One reading each second for a minute of servers that depend on member and second.
+fn minute_of(server: impl Fn(usize, u64) -> FakeServer) -> FoldFixture {
     let mut fixture = FoldFixture::expecting(&MEMBERS).at(60.0);
     for second in 0..=60_u64 {
         for (index, name) in MEMBERS.iter().enumerate() {
-            let server = rows(index, second)
-                .into_iter()
-                .fold(member(index), |server, (row, value)| {
-                    server.with_row(row, &value.to_string())
-                });
+            let server = server(index, second);
             let probe = fixture.evidence.probes.entry(id(name)).or_default();
             #[expect(clippy::cast_precision_loss, reason = "a minute")]
             probe.record_success(at(second as f64), server.status());
@@ -506,6 +514,60 @@ fn open_transactions_that_do_not_commit_are_found_and_an_idle_cluster_is_none() 
 }
 
 #[test]
+fn open_transactions_of_idle_sessions_are_not_stalled() {
+    let stalled = |running: &str| {
+        let fixture = minute_of(|index, _| {
+            let open = if index == 0 { "2" } else { "0" };
+            member(index)
+                .with_row("wsrep_open_transactions", open)
+                .with_detail("Threads_running", running)
+        });
+        codes(&report(&fixture))
+    };
+    assert_eq!(stalled("1"), [], "only the thread that reads the status");
+    assert_eq!(stalled("2"), []);
+    assert_eq!(stalled("3"), [FindingCode::CommitsStalled]);
+}
+
+#[test]
+fn a_server_without_a_free_connection_is_critical() {
+    let full = failure(ProbeErrorKind::TooManyConnections, "error 1040");
+    let fixture = first(|server| {
+        server
+            .with_row("extra_port", "3307")
+            .with_detail("Threads_connected", "130")
+    })
+    .fails("10.0.0.1", 4.0, full.clone());
+    let finding = only(&fixture);
+    assert_eq!(
+        (finding.code, finding.severity),
+        (FindingCode::ConnectionsUsed, FindingSeverity::Critical)
+    );
+    assert_eq!(finding.nodes, [id("10.0.0.1")]);
+    let evidence: Vec<_> = finding
+        .evidence
+        .iter()
+        .map(|fact| (fact.name.as_str(), fact.value.as_str()))
+        .collect();
+    assert_eq!(
+        evidence,
+        [
+            ("error", "error 1040"),
+            ("max_connections", "151"),
+            ("extra_port", "3307")
+        ]
+    );
+    assert!(finding.remedy.contains("extra_port 3307"), "{finding:?}");
+    assert_eq!(
+        report(&fixture).unseen[0],
+        "db1 (10.0.0.1) has no fresh answer: its variables and status are not in the findings."
+    );
+    // One that never answered.
+    let unknown = FoldFixture::expecting(&MEMBERS[..1]).fails("10.0.0.1", 1.0, full);
+    assert_eq!(only(&unknown).code, FindingCode::ConnectionsUsed);
+}
+
+#[test]
 fn peers_that_answer_late_or_were_evicted_are_named() {
     let fixture = first(|server| {
         server.with_row(
@@ -526,6 +588,35 @@ fn peers_that_answer_late_or_were_evicted_are_named() {
         )
     });
     assert_eq!(only(&fixture).code, FindingCode::EvictedPeers);
+}
+
+#[test]
+fn the_late_or_evicted_peer_is_named_if_its_process_is_known() {
+    let sound = cluster(|_, server| server).view();
+    let peer = node(&sound, "10.0.0.2").gcomm_uuid.clone().unwrap();
+    let stranger = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+    let late = only(&first(|server| {
+        let list = format!("{peer}:tcp://10.0.0.2:4567:3,{stranger}:tcp://10.0.0.9:4567:1");
+        server.with_row("wsrep_evs_delayed", &list)
+    }));
+    assert_eq!(late.nodes, [id("10.0.0.1"), id("10.0.0.2")]);
+    assert_eq!(
+        late.message,
+        "db1 (10.0.0.1) receives late answers from db2 (10.0.0.2), and a process that is no known node: commits wait for the \
+         slowest member."
+    );
+    // It no longer answers.
+    let evicted = first(|server| server.with_row("wsrep_evs_evict_list", &peer)).fails(
+        "10.0.0.2",
+        4.0,
+        timed_out(),
+    );
+    let evicted = only(&evicted);
+    assert_eq!(evicted.nodes, [id("10.0.0.1"), id("10.0.0.2")]);
+    assert_eq!(
+        evicted.message,
+        "db1 (10.0.0.1) evicted db2 (10.0.0.2) from the group: it cannot join again before it is restarted."
+    );
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! How long members may stay away, on views of the real fold.
 
+use std::time::Duration;
+
 use galera::insight::runway::{NodeRunway, runway};
 use galera::insight::stop_check::ReturnTransfer;
-use galera::view::{ClusterView, CompletedTransfer};
+use galera::view::{ClusterStatus, ClusterView, CompletedTransfer, NodeState};
 
 use crate::fixture::{FakeServer, FoldFixture, HISTORY, OTHER_HISTORY, at, id, refused};
 
@@ -41,11 +43,29 @@ fn a_missing_member_returns_incrementally_while_a_cache_reaches_its_position() {
     assert_eq!(gone.full_transfer_seconds, None);
     assert_eq!(
         gone.summary,
-        "IST from db2 as long as at most 101 transactions follow, then SST of unknown duration: this console has observed none"
+        "IST from db2 as long as at most 80 transactions of the present size follow, then SST of unknown duration: this console has observed none"
     );
     let present = of(&view, MEMBERS[0]);
     assert!(!present.away);
     assert_eq!(present.forecast.transfer, ReturnTransfer::Incremental);
+}
+
+#[test]
+fn a_member_that_catches_up_does_not_shorten_the_forecast() {
+    let mut view = away(["1500", "900"], &format!("{HISTORY}:1000")).view();
+    let rates = [1.0, 1.0, 5_000.0];
+    for (node, rate) in view.nodes.iter_mut().zip(rates) {
+        node.commit_rate = Some(rate);
+    }
+    for state in [NodeState::Joining, NodeState::Joined] {
+        view.nodes[2].state = state;
+        view.nodes[2].cluster_status = Some(ClusterStatus::Primary);
+        let present = of(&view, MEMBERS[0]).forecast;
+        // 2881 and back to 900, of which 80 % are promised.
+        assert_eq!(present.transactions_left, Some(1_982));
+        let until = view.observed_at.plus(Duration::from_secs(1_585));
+        assert_eq!(present.until, Some(until), "{state:?}");
+    }
 }
 
 #[test]

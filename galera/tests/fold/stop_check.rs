@@ -3,7 +3,7 @@
 use galera::insight::stop_check::{
     ReturnTransfer, StopAnswer, StopCheck, StopEffect, StopFindingCode, stop_check,
 };
-use galera::view::ClusterView;
+use galera::view::{ArbitratorState, ArbitratorView, ClusterView, TransferRole, TransferView};
 use proptest::prelude::*;
 
 use crate::fixture::{FakeServer, FoldFixture, id, refused, timed_out};
@@ -63,8 +63,8 @@ fn one_of_three_may_be_stopped_and_the_risk_until_it_returns_is_named() {
     assert_eq!(forecast.until, None, "without writes there is no rate");
     assert_eq!(
         forecast.message,
-        "db2 (10.0.0.2) returns by an incremental state transfer (IST) from db1 (10.0.0.1) as long as at most 2001 \
-         transactions follow, later by a full one (SST)."
+        "db2 (10.0.0.2) returns by an incremental state transfer (IST) from db1 (10.0.0.1) as long as at most 1600 \
+         transactions of the present size follow, later by a full one (SST)."
     );
 }
 
@@ -167,6 +167,40 @@ fn a_transfer_in_progress_is_not_broken() {
 }
 
 #[test]
+fn only_the_donor_whose_agent_reports_that_it_sends_blocks() {
+    let donor = |name: &str, index| server(name, index, "1").state("2", "Donor/Desynced");
+    let mut view = weighted(["1", "1", "1"])
+        .answers("10.0.0.1", donor("db1", 0))
+        .answers("10.0.0.2", donor("db2", 1))
+        .answers(
+            "10.0.0.3",
+            server("db3", 2, "1").state("1", "Joining: receiving State Transfer"),
+        )
+        .view();
+    let blocked = |view: &ClusterView, node: &str| {
+        let check = check(view, &[node]);
+        let code = StopFindingCode::SendsTransfer;
+        let blocks = codes(&check, StopEffect::Blocks).contains(&code);
+        assert_ne!(blocks, codes(&check, StopEffect::Notice).contains(&code));
+        blocks
+    };
+    let transfer = |role, peer: &str| {
+        Some(TransferView {
+            role: Some(role),
+            peer: Some(id(peer)),
+            ..TransferView::default()
+        })
+    };
+    assert!(blocked(&view, "10.0.0.1") && blocked(&view, "10.0.0.2"));
+    // What is shown of the joiner alone may be a guess.
+    view.nodes[2].transfer = transfer(TransferRole::Receives, "10.0.0.2");
+    assert!(blocked(&view, "10.0.0.1") && blocked(&view, "10.0.0.2"));
+    view.nodes[1].transfer = transfer(TransferRole::Sends, "10.0.0.3");
+    assert!(!blocked(&view, "10.0.0.1"), "a backup's donor");
+    assert!(blocked(&view, "10.0.0.2"));
+}
+
+#[test]
 fn nothing_is_concluded_from_silence() {
     let view = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", server("db1", 0, "1"))
@@ -216,6 +250,40 @@ fn an_unnamed_member_counts_as_one_vote() {
     let check = check(&view, &["10.0.0.2"]);
     assert_eq!((check.votes.before, check.votes.after), (Some(3), Some(2)));
     assert!(codes(&check, StopEffect::Notice).contains(&StopFindingCode::UnnamedMembers));
+}
+
+#[test]
+fn an_arbitrator_counts_with_the_votes_of_the_quorum() {
+    let member = |name: &str, index: usize| {
+        server(name, index, "1")
+            .with_row("wsrep_incoming_addresses", "AUTO,AUTO,")
+            .with_row("wsrep_cluster_size", "3")
+            .with_row("wsrep_cluster_weight", "4")
+    };
+    let mut view = FoldFixture::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", member("db1", 0))
+        .answers("10.0.0.2", member("db2", 1))
+        .view();
+    let unnamed = check(&view, &["10.0.0.2"]);
+    let quorum = view.quorum.as_ref().unwrap();
+    assert_eq!(quorum.arbitrators, 2);
+    assert_eq!(unnamed.votes.before, Some(quorum.votes));
+    assert_eq!(unnamed.votes.after, Some(3));
+    let mut messages = unnamed.findings.iter().map(|finding| &finding.message);
+    assert!(
+        messages.any(|message| message.ends_with("it is counted with 2 votes.")),
+        "{unnamed:#?}"
+    );
+    view.arbitrators = vec![ArbitratorView {
+        name: Some("garb1".to_owned()),
+        state: ArbitratorState::Member,
+        address: None,
+        since: None,
+        message: String::new(),
+    }];
+    let named = check(&view, &["10.0.0.2"]);
+    assert_eq!(named.votes, unnamed.votes);
+    assert!(!codes(&named, StopEffect::Notice).contains(&StopFindingCode::UnnamedMembers));
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(in crate::fragments) struct Annotations {
     pub(super) shown: Vec<Annotation>,
     /// How many older ones are left out.
     pub(super) older: usize,
+    /// Whether there are still older ones, which were not read.
+    pub(super) more: bool,
     /// Whether some could not be read.
     pub(super) incomplete: bool,
 }
@@ -50,6 +52,13 @@ pub(super) async fn read(
         client.get::<ActionList>(&actions),
         client.get::<IncidentList>("/api/v1/status/incidents"),
     );
+    let more = events.as_ref().is_ok_and(|page| {
+        let times = page.events.iter().map(|event| event.at);
+        is_cut_off(page.next_before.is_some(), times, from)
+    }) || actions.as_ref().is_ok_and(|list| {
+        let times = list.actions.iter().map(|view| view.action.requested_at);
+        is_cut_off(list.next_before.is_some(), times, from)
+    });
     let incomplete = events.is_err() || actions.is_err() || incidents.is_err();
     let name = leptos_router::location::Url::unescape(cluster);
     let mut all: Vec<Annotation> = Vec::new();
@@ -81,7 +90,19 @@ pub(super) async fn read(
             });
         }
     }
-    Annotations::new(all, from, incomplete)
+    Annotations {
+        more,
+        ..Annotations::new(all, from, incomplete)
+    }
+}
+
+/// Whether a page of what happened at `times` ends within the range since `from`, although another page follows.
+pub(super) fn is_cut_off(
+    continues: bool,
+    mut times: impl Iterator<Item = Timestamp>,
+    from: Timestamp,
+) -> bool {
+    continues && times.all(|at| at >= from)
 }
 
 fn change_text(change: &StateChange) -> String {
@@ -107,6 +128,7 @@ impl Annotations {
         Self {
             shown: all.split_off(older),
             older,
+            more: false,
             incomplete,
         }
     }
@@ -123,10 +145,15 @@ impl Annotations {
                 None => el("span").child(text),
             })
         });
-        let older = (self.older > 0).then(|| {
+        let older = (self.older > 0 || self.more).then(|| {
+            let count = match (self.older, self.more) {
+                (0, _) => "Some earlier ones".to_owned(),
+                (older, true) => format!("{older} or more earlier ones"),
+                (older, false) => format!("{older} earlier ones"),
+            };
             let events = format!("/clusters/{}/events", encode_segment(cluster.as_str()));
             el("p")
-                .child(format!("{} earlier ones are not marked. ", self.older))
+                .child(format!("{count} are not marked. "))
                 .child(link(events, "Show all events"))
         });
         let list: El = el("ol").class("marks").child(items.collect::<Vec<_>>());

@@ -1,6 +1,6 @@
 use galera::publish::series::RecordingState;
 
-use super::annotations::Annotation;
+use super::annotations::{Annotation, is_cut_off};
 use super::*;
 use crate::fixtures;
 
@@ -190,4 +190,24 @@ fn only_the_newest_annotations_are_marked() {
     );
     assert_eq!((all.shown.len(), all.older), (20, 5));
     assert_eq!(all.shown[0].text, "10");
+}
+
+#[test]
+fn annotations_beyond_the_first_page_are_said() {
+    let at = |second: i64| Timestamp::from_unix_millis(second * 1_000);
+    let page = || (10..30).map(at);
+    assert!(is_cut_off(true, page(), at(5)));
+    assert!(!is_cut_off(false, page(), at(5)), "the last page");
+    assert!(!is_cut_off(true, page(), at(15)), "it covers the range");
+    let mut read = read(&[Some(1.0), Some(2.0)]);
+    let now = fixtures::fixed_now();
+    let events = (0..30).map(|second| Annotation {
+        at: now.shifted(-1_000 * second),
+        text: second.to_string(),
+        href: None,
+    });
+    read.annotations = Annotations::new(events.collect(), now.shifted(-60_000), false);
+    assert!(html(&read).contains("10 earlier ones are not marked."));
+    read.annotations.more = true;
+    assert!(html(&read).contains("10 or more earlier ones are not marked."));
 }

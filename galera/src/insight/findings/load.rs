@@ -1,8 +1,13 @@
 //! What slows the cluster down, and who.
 
-use super::server::ObservedServer;
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::server::{MembersByProcess, ObservedServer};
 use super::{Finding, FindingCode, FindingSeverity, manual, name_list};
-use crate::view::{ClusterView, NodeState};
+use crate::position::parse_uuid;
+use crate::view::{ClusterView, NodeState, NodeView};
 
 /// Transactions lost to conflicts, per second, from which they are named.
 const CONFLICTS_NAMED: f64 = 0.2;
@@ -16,19 +21,27 @@ const REQUESTS_NAMED: f64 = 0.1;
 const STALLED_READINGS: usize = 10;
 /// Open transactions of one node from which it counts.
 const STALLED_TRANSACTIONS: u64 = 2;
+/// `Threads_running` of a node from which it counts: as many as wait, besides the one that reads the status. An open
+/// transaction of a session that waits for its client is no stalled commit.
+const STALLED_THREADS: u64 = STALLED_TRANSACTIONS + 1;
 /// Entries of InnoDB's history list from which a long transaction is suspected.
 const HISTORY_NAMED: u64 = 1_000_000;
 /// Averages of `wsrep_evs_repl_latency` that are named, in microseconds.
 const LATENCY_NAMED_MICROS: u64 = 250_000;
 
-pub(super) fn check(view: &ClusterView, servers: &[ObservedServer<'_>], found: &mut Vec<Finding>) {
+pub(super) fn check(
+    view: &ClusterView,
+    servers: &[ObservedServer<'_>],
+    processes: &MembersByProcess<'_>,
+    found: &mut Vec<Finding>,
+) {
     found.extend(write_conflicts(servers));
     for server in servers {
         found.extend(flow_control_source(server));
         found.extend(long_transactions(server));
-        found.extend(delayed_peers(server));
+        found.extend(delayed_peers(server, processes));
     }
-    found.extend(evicted_peers(servers));
+    found.extend(evicted_peers(servers, processes));
     found.extend(commits_stalled(view, servers));
 }
 
@@ -131,7 +144,27 @@ fn long_transactions(server: &ObservedServer<'_>) -> Option<Finding> {
     })
 }
 
-fn delayed_peers(server: &ObservedServer<'_>) -> Option<Finding> {
+/// `members`, and how many `others` there are whose node is not known.
+fn name_processes(members: &[&NodeView], others: usize) -> String {
+    let names = name_list(members.iter().copied());
+    let others = match others {
+        0 => return names,
+        1 => "a process that is no known node".to_owned(),
+        count => format!("{count} processes that are no known nodes"),
+    };
+    if members.is_empty() {
+        others
+    } else {
+        format!("{names}, and {others}")
+    }
+}
+
+/// The process of an entry of `wsrep_evs_delayed`, `UUID:ADDRESS:COUNT`.
+fn delayed_process(entry: &str) -> Option<Uuid> {
+    parse_uuid(entry.split(':').next()?)
+}
+
+fn delayed_peers(server: &ObservedServer<'_>, processes: &MembersByProcess<'_>) -> Option<Finding> {
     let counters = &server.status.counters;
     let latency = counters
         .group_latency_micros
@@ -150,12 +183,24 @@ fn delayed_peers(server: &ObservedServer<'_>) -> Option<Finding> {
             format!("{} ms", micros / 1_000),
         )
     }));
+    let late: Vec<&NodeView> = counters
+        .delayed_peers
+        .iter()
+        .filter_map(|entry| processes.get(&delayed_process(entry)?).copied())
+        .collect();
+    let senders = if counters.delayed_peers.is_empty() {
+        "the group".to_owned()
+    } else {
+        name_processes(&late, counters.delayed_peers.len() - late.len())
+    };
+    let mut nodes = vec![server.id()];
+    nodes.extend(late.iter().map(|node| node.id.clone()));
     Some(Finding {
         code: FindingCode::DelayedPeers,
         severity: FindingSeverity::Warning,
-        nodes: vec![server.id()],
+        nodes,
         message: format!(
-            "Group communication of {} is slow: commits wait for the slowest member.",
+            "{} receives late answers from {senders}: commits wait for the slowest member.",
             server.node.label()
         ),
         evidence,
@@ -166,7 +211,10 @@ fn delayed_peers(server: &ObservedServer<'_>) -> Option<Finding> {
     })
 }
 
-fn evicted_peers(servers: &[ObservedServer<'_>]) -> Option<Finding> {
+fn evicted_peers(
+    servers: &[ObservedServer<'_>],
+    processes: &MembersByProcess<'_>,
+) -> Option<Finding> {
     let concerned: Vec<_> = servers
         .iter()
         .filter(|server| !server.status.evicted.is_empty())
@@ -178,13 +226,29 @@ fn evicted_peers(servers: &[ObservedServer<'_>]) -> Option<Finding> {
         let evicted = server.status.evicted.iter();
         evicted.map(|process| server.evidence("wsrep_evs_evict_list", process.to_string()))
     });
+    let all: BTreeSet<Uuid> = concerned
+        .iter()
+        .flat_map(|server| server.status.evicted.iter().copied())
+        .collect();
+    let known: Vec<&NodeView> = all
+        .iter()
+        .filter_map(|process| processes.get(process).copied())
+        .collect();
+    let effect = if all.len() == 1 {
+        "it cannot join again before it is restarted"
+    } else {
+        "they cannot join again before they are restarted"
+    };
+    let mut nodes: Vec<_> = concerned.iter().map(|server| server.id()).collect();
+    nodes.extend(known.iter().map(|node| node.id.clone()));
     Some(Finding {
         code: FindingCode::EvictedPeers,
         severity: FindingSeverity::Warning,
-        nodes: concerned.iter().map(|server| server.id()).collect(),
+        nodes,
         message: format!(
-            "{} evicted a process from the group: it cannot join again before it is restarted.",
-            name_list(concerned.iter().map(|server| server.node))
+            "{} evicted {} from the group: {effect}.",
+            name_list(concerned.iter().map(|server| server.node)),
+            name_processes(&known, all.len() - known.len())
         ),
         evidence: evidence.collect(),
         remedy: "Restart the evicted server once its network or load is in order.".to_owned(),
@@ -212,6 +276,10 @@ fn commits_stalled(view: &ClusterView, servers: &[ObservedServer<'_>]) -> Option
     let concerned: Vec<_> = members
         .iter()
         .filter(|server| open(server).is_some_and(|open| open >= STALLED_TRANSACTIONS))
+        .filter(|server| {
+            let running = server.number("threads_running");
+            running.is_none_or(|running| running >= STALLED_THREADS)
+        })
         .collect();
     let sources: Vec<_> = members
         .iter()

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::NodeId;
 use crate::view::{ClusterStatus, ClusterView, NodeState, NodeView, SourceKind};
 
+/// Members without a name that are counted at most: a server may report any size.
+const UNNAMED_MAX: u64 = 1_000;
+
 /// A member of the Primary component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupMember {
@@ -47,6 +50,8 @@ pub(super) struct PrimaryGroup {
     pub members: Vec<GroupMember>,
     /// Members that the console cannot name.
     pub unnamed: u64,
+    /// Their votes together, as in the quorum of the view; one each if they are not known.
+    pub unnamed_votes: u64,
 }
 
 /// The first Primary component of the view; empty without one.
@@ -64,9 +69,15 @@ pub(super) fn primary_group(view: &ClusterView) -> PrimaryGroup {
         .map(group_member)
         .collect();
     let named = members.len() as u64;
+    let unnamed = component.size.unwrap_or(named).saturating_sub(named);
+    let unnamed = unnamed.min(UNNAMED_MAX);
+    let counted = view.quorum.as_ref().map(|quorum| quorum.arbitrators);
+    let counted = counted.filter(|votes| *votes > 0).unwrap_or(unnamed);
     PrimaryGroup {
-        unnamed: component.size.unwrap_or(named).saturating_sub(named),
         members,
+        unnamed,
+        // pc.weight is at most 255.
+        unnamed_votes: counted.min(unnamed * u64::from(u8::MAX)),
     }
 }
 
@@ -92,16 +103,12 @@ impl PrimaryGroup {
             return GroupVotes::default();
         }
         let stays = |member: &&GroupMember| !leaving.iter().any(|left| left.id == member.id);
-        let mut remaining: Vec<Option<u8>> = self
-            .members
-            .iter()
-            .filter(stays)
-            .map(|member| member.votes)
-            .collect();
-        remaining.extend((0..self.unnamed).map(|_| Some(1)));
-        let before = sum(self.members.iter().map(|member| member.votes))
-            .map(|votes| votes.saturating_add(self.unnamed));
-        let after = sum(remaining.iter().copied());
+        let of = |member: &GroupMember| member.votes.map(u64::from);
+        let mut remaining: Vec<Option<u64>> = self.members.iter().filter(stays).map(of).collect();
+        remaining.extend(self.votes_of_unnamed().map(Some));
+        let named: Option<u64> = self.members.iter().map(of).sum();
+        let before = named.map(|votes| votes.saturating_add(self.unnamed_votes));
+        let after: Option<u64> = remaining.iter().copied().sum();
         GroupVotes {
             before,
             after,
@@ -110,14 +117,20 @@ impl PrimaryGroup {
                 .map(|(before, after)| has_majority(after, before)),
             crashes_tolerated: remaining
                 .into_iter()
-                .collect::<Option<Vec<u8>>>()
+                .collect::<Option<Vec<u64>>>()
                 .map(crashes_tolerated),
         }
     }
-}
 
-fn sum(votes: impl Iterator<Item = Option<u8>>) -> Option<u64> {
-    votes.map(|votes| votes.map(u64::from)).sum()
+    /// The votes of each member without a name. Of several only the sum is known: what exceeds one each is taken as the
+    /// weight of a single one, whose crash then costs most.
+    fn votes_of_unnamed(&self) -> impl Iterator<Item = u64> {
+        let (count, all) = (self.unnamed, self.unnamed_votes);
+        (0..count).map(move |index| match index {
+            0 => all.min(1) + all.saturating_sub(count),
+            _ => u64::from(index < all),
+        })
+    }
 }
 
 /// Galera's rule without orderly leavers: more than half of the last view's votes.
@@ -126,13 +139,13 @@ const fn has_majority(votes: u64, of: u64) -> bool {
 }
 
 /// How many members of a component, the heaviest first, may crash at once while the others have more than half.
-fn crashes_tolerated(mut votes: Vec<u8>) -> u64 {
+fn crashes_tolerated(mut votes: Vec<u64>) -> u64 {
     votes.sort_unstable();
-    let total: u64 = votes.iter().map(|votes| u64::from(*votes)).sum();
+    let total: u64 = votes.iter().sum();
     let mut rest = total;
     let mut tolerated = 0;
     while let Some(heaviest) = votes.pop() {
-        rest -= u64::from(heaviest);
+        rest -= heaviest;
         if votes.is_empty() || !has_majority(rest, total) {
             break;
         }
@@ -160,6 +173,26 @@ mod tests {
             (vec![0, 0], 0),
         ] {
             assert_eq!(crashes_tolerated(votes.clone()), expected, "{votes:?}");
+        }
+    }
+
+    #[test]
+    fn votes_of_members_without_a_name_add_up() {
+        for (unnamed, unnamed_votes, expected) in [
+            (0, 0, vec![]),
+            (1, 1, vec![1]),
+            (1, 3, vec![3]),
+            (2, 2, vec![1, 1]),
+            (2, 5, vec![4, 1]),
+            (3, 2, vec![1, 1, 0]),
+        ] {
+            let group = PrimaryGroup {
+                unnamed,
+                unnamed_votes,
+                ..PrimaryGroup::default()
+            };
+            let votes: Vec<u64> = group.votes_of_unnamed().collect();
+            assert_eq!(votes, expected, "{unnamed} {unnamed_votes}");
         }
     }
 }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 use crate::timestamp::Timestamp;
-use crate::view::{ClusterView, NodeState, NodeView};
+use crate::view::{ClusterStatus, ClusterView, NodeState, NodeView};
 
-/// Share of the computed time that is promised: sizes of write-sets, and so the number that a cache holds, vary.
-const MARGIN: f64 = 0.8;
+/// Share of the computed transactions that is promised, in per cent: sizes of write-sets, and so the number that a cache
+/// holds, vary.
+const PROMISED_PERCENT: u64 = 80;
 /// Longest forecast in seconds; beyond it the rate is too low to say a time.
 const FORECAST_MAX: f64 = 30.0 * 86_400.0;
 
@@ -34,8 +35,8 @@ pub struct ReturnForecast {
     pub transfer: ReturnTransfer,
     /// The member whose cache reaches back furthest.
     pub donor: Option<NodeId>,
-    /// How many transactions may follow before it needs a full state transfer; at least, because a cache that is not full
-    /// still grows.
+    /// How many transactions the donor's cache holds up to its position, about as many as may follow before it needs a full
+    /// state transfer: fewer if their write-sets are larger than those in the cache, more while the cache is not full.
     pub transactions_left: Option<u64>,
     /// Until about when, at the present rate of commits; `null` without one.
     pub until: Option<Timestamp>,
@@ -108,16 +109,16 @@ pub(in crate::insight) fn forecast(
             ))
         };
     };
-    let rates = view.members().filter_map(|member| member.commit_rate);
-    let until = seconds_left(left, rates.fold(0.0, f64::max))
+    let promised = promised_transactions(left);
+    let until = seconds_left(promised, group_rate(view))
         .map(|seconds| view.observed_at.plus(Duration::from_secs(seconds)));
     let limit = match until {
         Some(until) => format!(
-            "as long as at most {left} transactions follow (at the present rate until about {}; longer while the cache \
-             is not full)",
+            "as long as at most {promised} transactions of the present size follow (at the present rate until about {}; \
+             longer while the cache is not full)",
             until.to_short_string(view.observed_at)
         ),
-        None => format!("as long as at most {left} transactions follow"),
+        None => format!("as long as at most {promised} transactions of the present size follow"),
     };
     ReturnForecast {
         transfer: ReturnTransfer::Incremental,
@@ -130,12 +131,27 @@ pub(in crate::insight) fn forecast(
     }
 }
 
+/// The highest rate of commits among members that follow the group. One that catches up applies more than is written.
+fn group_rate(view: &ClusterView) -> f64 {
+    view.members()
+        .filter(|member| member.cluster_status == Some(ClusterStatus::Primary))
+        .filter(|member| matches!(member.state, NodeState::Synced | NodeState::Donor))
+        .filter_map(|member| member.commit_rate)
+        .fold(0.0, f64::max)
+}
+
+/// How many of the computed `transactions` are promised.
+pub(in crate::insight) const fn promised_transactions(transactions: u64) -> u64 {
+    // Divided first: the number may be any that a server reports.
+    transactions / 100 * PROMISED_PERCENT + transactions % 100 * PROMISED_PERCENT / 100
+}
+
 fn seconds_left(transactions: u64, rate: f64) -> Option<u64> {
     #[expect(
         clippy::cast_precision_loss,
         reason = "an estimate of seconds; a sequence number beyond 2^53 changes nothing"
     )]
-    let seconds = transactions as f64 / rate * MARGIN;
+    let seconds = transactions as f64 / rate;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
