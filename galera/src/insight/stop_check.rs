@@ -359,11 +359,11 @@ impl CheckBuilder {
         {
             let label = silent.label();
             let fact = if unknown > 0 {
-                format!("The others count {label} as a member, but it does not answer.")
+                format!("The others count {label} as a member, but it is unreachable.")
             } else {
                 // Reports of agents alone never make the answer yes.
                 format!(
-                    "{label} does not answer. The others count as many further members as arbitrators report ({}), but may still count {label} instead.",
+                    "{label} is unreachable. The others count as many further members as arbitrators report ({}), but may still count {label} instead.",
                     reported.join(", ")
                 )
             };
