@@ -54,6 +54,8 @@ enum UnchangedState {
     Join { progress: u64 },
     /// The server is not Primary, at this position.
     NonPrimary { seqno: u64, reason: String },
+    /// The server has left its group, which no server enters again.
+    LeftGroup { seqno: Option<u64> },
 }
 
 impl RestartWatch<'_> {
@@ -69,11 +71,15 @@ impl RestartWatch<'_> {
         let mut asked = OutageLog::default();
         let mut has_responded = false;
         loop {
-            let diverged = timeout(INTERVAL, self.diverged.wait_for(Option::is_some)).await;
-            let diverged = diverged
-                .ok()
-                .and_then(Result::ok)
-                .and_then(|reason| reason.clone());
+            let known = timeout(INTERVAL, self.diverged.wait_for(Option::is_some));
+            let diverged = match known.await {
+                Ok(Ok(reason)) => reason.clone(),
+                Ok(Err(_)) => {
+                    sleep(INTERVAL).await;
+                    None
+                }
+                Err(_) => None,
+            };
             if let Some(reason) = diverged {
                 return Ok(RestartRequest {
                     reason,
@@ -111,6 +117,15 @@ impl RestartWatch<'_> {
                         join: false,
                         members_seen,
                     },
+                    UnchangedState::LeftGroup { .. } => RestartRequest {
+                        reason: format!(
+                            "Restarting the server: {} has left its group (wsrep_cluster_status Disconnected) and does not \
+                             enter one again while it runs; its error log has the cause",
+                            self.cluster.node
+                        ),
+                        join: false,
+                        members_seen,
+                    },
                 });
             }
         }
@@ -129,13 +144,18 @@ impl RestartWatch<'_> {
         let first_join = reading.is_none() && self.directory.unfinished_join()?.is_some();
         let joining = first_join || waits;
         let apart = reading.and_then(|reading| self.non_primary(reading));
-        if !joining && apart.is_none() {
+        let left = reading.filter(|reading| has_left_group(reading));
+        if !joining && apart.is_none() && left.is_none() {
             return Ok(None);
         }
         // Without etcd nothing is known about the members.
         let Ok(listing) = Box::pin(self.cluster.read()).await else {
             return Ok(None);
         };
+        if let Some(reading) = left {
+            let seqno = reading.status.last_committed;
+            return Ok(Some(UnchangedState::LeftGroup { seqno }));
+        }
         let snapshot = &listing.snapshot;
         if joining {
             let alone = snapshot
@@ -160,6 +180,15 @@ impl RestartWatch<'_> {
             fork_epoch: *self.fork_epoch.borrow(),
         })
     }
+}
+
+/// Whether the server is in no group although nothing of it failed, as after an error of the group communication. One that
+/// lost an inconsistency vote is left to a person.
+fn has_left_group(reading: &StatusReading) -> bool {
+    let status = &reading.status;
+    status.cluster_status == Some(ClusterStatus::Disconnected)
+        && status.local_state == Some(LocalState::Undefined)
+        && !status.frozen
 }
 
 /// Whether nothing listens at the server's address, as while it waits for its state. A server that refuses the agent's account,

@@ -270,3 +270,18 @@ async fn i35_a_server_whose_data_differ_is_restarted_at_once() {
     let request = request.unwrap();
     assert!(!request.join && request.reason == "differs", "{request:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_left_its_group_is_restarted() {
+    let node = RestartFixture::new().await;
+    node.respond("Disconnected", 500);
+    assert_eq!(node.request(SETTLE_TIME).await, None);
+    let request = node.request(LONG).await.unwrap();
+    assert!(
+        !request.join && request.reason.contains("n3 has left its group"),
+        "{request:?}"
+    );
+    // Not one that only lost its quorum.
+    node.respond("non-Primary", 500);
+    assert_eq!(node.request(LONG).await, None);
+}
