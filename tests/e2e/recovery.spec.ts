@@ -160,7 +160,7 @@ test.describe('two people', () => {
     await expect(changes).toContainText('No Primary exists: was pass, now fail');
     const top = async (one: typeof decision) => (await one.boundingBox())?.y ?? 0;
     expect(await top(changes)).toBeLessThan(await top(decision));
-    expect(await top(approver.getByText('Possible data loss').last())).toBeLessThan(await top(decision));
+    expect(await top(approver.getByText('Possible data loss').first())).toBeLessThan(await top(decision));
     expect(await top(approver.getByText(/^127\.0\.0\.[23] is stopped$/).first())).toBeLessThan(await top(decision));
     await expect(approver.getByText('Cluster now')).toBeVisible();
     expect(await violations(approver)).toEqual([]);
