@@ -11,6 +11,7 @@ use acceptance::observer::ClusterObserver;
 use acceptance::recovery_team::RecoveryTeam;
 use anyhow::{Context, Result, ensure};
 use galera::Position;
+use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::recover::action::ActionState;
 
 use crate::homogeneous::signed_order;
@@ -245,4 +246,98 @@ async fn i35_a_node_ahead_of_a_bootstrap_never_joins_by_an_incremental_transfer(
     ensure!(!kept.is_empty() && kept == rows(1).await? && kept == rows(3).await?);
     ensure!(kept.iter().all(|(_, node)| *node == 2), "{kept:?}");
     Ok(())
+}
+
+/// Galera merges servers that run with a bootstrapped component once it can reach them, whatever their agents decide.
+#[tokio::test(flavor = "multi_thread")]
+async fn i35_running_servers_ahead_of_a_bootstrap_leave_its_component() -> Result<()> {
+    let lab = HomogeneousLab::prepare(3).await?.without_auto_bootstrap();
+    for node in lab.nodes() {
+        node.start()?;
+    }
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
+    lab.node(1)
+        .execute("CREATE TABLE mysql.kept (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await?;
+    lab.wait_until_applied(&[1, 2, 3]).await?;
+    let status = async |number: usize, status: &str, size: &str| {
+        eventually("the component", SOON, async || {
+            let found = lab.node(number).wsrep().await?;
+            let read = |name: &str| found.get(name).map(String::as_str);
+            ensure!(
+                read("wsrep_cluster_status") == Some(status)
+                    && read("wsrep_cluster_size") == Some(size),
+                "{number}: {found:?}"
+            );
+            Ok(())
+        })
+        .await
+    };
+    // 2 and 3 commit without 1, then all lose each other.
+    lab.node(1).isolate(true).await?;
+    status(2, "Primary", "2").await?;
+    lab.node(2)
+        .execute("INSERT INTO mysql.kept VALUES (-1)")
+        .await?;
+    lab.wait_until_applied(&[2, 3]).await?;
+    for number in [2, 3] {
+        lab.node(number).isolate(true).await?;
+        status(number, "non-Primary", "1").await?;
+    }
+    status(1, "non-Primary", "1").await?;
+    let (own, ahead) = (lab.node(1).position().await?, lab.node(2).position().await?);
+    ensure!(own.seqno < ahead.seqno, "{own} {ahead}");
+
+    // 1 is bootstrapped, as a console records it, and passes them.
+    let record = ForkRecord {
+        state_uuid: own.uuid,
+        seqno: own.seqno,
+        members: [lab.node(1).id()?].into(),
+        action_id: OBSERVED.to_owned(),
+        parent: 0,
+        at: None,
+    };
+    let fork = format!("/galera/{CLUSTER}/forks/1");
+    let registry = lab.registry()?;
+    registry.create(fork, record.to_value(), None).await?;
+    lab.node(1).isolate(false).await?;
+    lab.node(1)
+        .execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
+        .await?;
+    status(1, "Primary", "1").await?;
+    for row in 0.. {
+        if lab.node(1).position().await?.seqno > ahead.seqno + 5 {
+            break;
+        }
+        lab.node(1)
+            .execute(&format!("INSERT INTO mysql.kept VALUES ({row})"))
+            .await?;
+    }
+    for number in [2, 3] {
+        lab.node(number).isolate(false).await?;
+    }
+
+    let stops = format!(
+        "Stopping the server: transactions {} to {} of {}",
+        own.seqno + 1,
+        ahead.seqno,
+        own.uuid
+    );
+    for number in [2, 3] {
+        let node = lab.node(number);
+        node.wait_for_log(&stops, SOON).await?;
+        node.wait_for_log("are not those of cluster", SOON).await?;
+        ensure!(node.servers().is_empty(), "{number} started again");
+        eventually("the reason in the registry", SOON, async || {
+            let held = key(&lab, node, "held").await?;
+            ensure!(held.is_some(), "{number} is not held back");
+            Ok(())
+        })
+        .await?;
+    }
+    // The component that was bootstrapped continues.
+    lab.node(1)
+        .execute("INSERT INTO mysql.kept VALUES (-2)")
+        .await?;
+    lab.wait_until_synced(&[1], SOON).await
 }
