@@ -170,7 +170,8 @@ impl HomogeneousNode {
     }
 
     /// Where the other members reach it.
-    pub(super) fn group_address(&self) -> String {
+    #[must_use]
+    pub fn group_address(&self) -> String {
         format!("{}:{}", self.address, self.ports.gcomm.number())
     }
 
