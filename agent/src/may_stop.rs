@@ -89,8 +89,8 @@ pub async fn wait_until_allowed(
 
 /// Reads the registry, this node's server and the members of its Primary view once, now.
 ///
-/// Whoever can write etcd can register any address with any state. Only the members that this node's server lists while it is
-/// Primary are asked and count; other registrations are treated as those of unconfirmed nodes.
+/// A client of etcd can register any address with any state. Only the members that this node's server lists while it is Primary
+/// are read and count; other registrations are those of unconfirmed nodes.
 pub async fn ask(settings: &StopCheckSettings, registry: &Registry) -> StopReport {
     let prefix = settings.keys.cluster_prefix(&settings.cluster);
     let listing = Box::pin(registry.list(prefix)).await;

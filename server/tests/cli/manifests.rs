@@ -373,7 +373,7 @@ fn every_manifest_sets_the_quota_that_its_etcd_has() {
         let of_etcd = match name {
             "Kubernetes" => value(&kubernetes, "ETCD_QUOTA_BACKEND_BYTES").unwrap(),
             "Helm" => value(&chart, "ETCD_QUOTA_BACKEND_BYTES").unwrap(),
-            // Its etcd is none of the chart's.
+            // Its etcd is not the chart's.
             "Helm with sign-on" => continue,
             _ => of_image.to_owned(),
         };

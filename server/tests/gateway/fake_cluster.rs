@@ -40,7 +40,7 @@ pub(crate) enum CrashPoint {
 
 /// What happens to an executor at its crash point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Interruption {
+enum ExecutorInterruption {
     /// It never returns.
     Kill,
     /// It can be released.
@@ -72,7 +72,7 @@ struct FakeClusterState {
     seqno: u64,
     crash_point: Option<CrashPoint>,
     /// What happens to the executor there.
-    interruption: Interruption,
+    interruption: ExecutorInterruption,
     /// The number of reads during which the survivor is in state GATHER.
     gathering_reads: u32,
     reply: StatementReply,
@@ -122,7 +122,7 @@ impl FakeCluster {
             primary,
             seqno: 100,
             crash_point: None,
-            interruption: Interruption::Kill,
+            interruption: ExecutorInterruption::Kill,
             gathering_reads: 0,
             reply: StatementReply::Success,
             restarted: false,
@@ -144,7 +144,7 @@ impl FakeCluster {
     /// Kills the next executor that reaches `crash_point`.
     pub(crate) fn kill_at(&self, stop: CrashPoint) {
         let mut nodes = self.state.lock().unwrap();
-        (nodes.crash_point, nodes.interruption) = (Some(stop), Interruption::Kill);
+        (nodes.crash_point, nodes.interruption) = (Some(stop), ExecutorInterruption::Kill);
     }
 
     /// Waits until an executor was killed.
@@ -157,13 +157,13 @@ impl FakeCluster {
     /// Holds the next executor that reaches `crash_point` until it is released.
     pub(crate) fn hold_at(&self, stop: CrashPoint) {
         let mut nodes = self.state.lock().unwrap();
-        (nodes.crash_point, nodes.interruption) = (Some(stop), Interruption::Hold);
+        (nodes.crash_point, nodes.interruption) = (Some(stop), ExecutorInterruption::Hold);
     }
 
     /// The next executor that reaches `crash_point` panics.
     pub(crate) fn panic_at(&self, stop: CrashPoint) {
         let mut nodes = self.state.lock().unwrap();
-        (nodes.crash_point, nodes.interruption) = (Some(stop), Interruption::Panic);
+        (nodes.crash_point, nodes.interruption) = (Some(stop), ExecutorInterruption::Panic);
     }
 
     /// Releases the held executor.
@@ -236,9 +236,9 @@ impl FakeCluster {
         if here {
             self.crash_point_reached.notify_one();
             match interruption {
-                Interruption::Kill => pending().await,
-                Interruption::Hold => self.released.notified().await,
-                Interruption::Panic => panic!("as armed by the test"),
+                ExecutorInterruption::Kill => pending().await,
+                ExecutorInterruption::Hold => self.released.notified().await,
+                ExecutorInterruption::Panic => panic!("as armed by the test"),
             }
         }
     }
@@ -386,7 +386,7 @@ fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
         primary: false,
         seqno,
         crash_point: None,
-        interruption: Interruption::Kill,
+        interruption: ExecutorInterruption::Kill,
         gathering_reads: 0,
         reply: StatementReply::Success,
         restarted: false,
