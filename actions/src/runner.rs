@@ -1,11 +1,11 @@
 //! Executes one action in one replica, under the cluster's lock, from its record to its end.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
+use console_core::tasks::panic_message;
 use futures::FutureExt as _;
 use galera::ActionId;
 use galera::recover::action::{Action, ActionEvent, ActionState, Actor, step};
@@ -68,7 +68,7 @@ fn spawn_execution(
         let Err(panic) = AssertUnwindSafe(execution).catch_unwind().await else {
             return;
         };
-        let reason = panic_text(&*panic);
+        let reason = panic_message(&*panic);
         spans::record_error(&Span::current(), "panic");
         tracing::error!(
             action.id = id.as_str(),
@@ -77,12 +77,6 @@ fn spawn_execution(
         context.show_panic(&id);
     };
     tracker.spawn(caught.instrument(span));
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// The span of an execution: within the request that began it, a separate trace in the background.

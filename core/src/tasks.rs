@@ -1,5 +1,7 @@
 //! Background tasks and their shutdown.
 
+use std::any::Any;
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,4 +22,12 @@ impl Tasks {
     {
         self.tracker.spawn(task);
     }
+}
+
+/// The message of a panic that was caught.
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
 }

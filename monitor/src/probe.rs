@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use console_core::address_policy::AddressPolicy;
 use console_core::clock::now;
+use console_core::tasks::panic_message;
 use futures::FutureExt;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::wsrep::WsrepStatus;
@@ -135,9 +136,9 @@ pub(crate) async fn probe_once(
     let started = Instant::now();
     let read = AssertUnwindSafe(probe.read()).catch_unwind().await;
     let outcome = read.unwrap_or_else(|panic| {
-        let reason = supervision::reason(&*panic);
+        let reason = panic_message(&*panic);
         tracing::error!(node.id = %probe.node, "A reading of {} panicked: {reason}", probe.node);
-        Err(failure::internal(&reason))
+        Err(failure::internal(reason))
     });
     ProbeReport {
         at: now(),

@@ -1,10 +1,10 @@
 //! Restarts a probe that panicked or ended, and reports that as the node's probe error.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use console_core::clock::now;
+use console_core::tasks::panic_message;
 use futures::FutureExt;
 use galera::{ClusterName, NodeId};
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ impl SupervisedProbe {
             }
             let reason = match ended {
                 Ok(()) => "without a reason".to_owned(),
-                Err(panic) => reason(&*panic),
+                Err(panic) => panic_message(&*panic).to_owned(),
             };
             if started.elapsed() >= DELAY_MAX {
                 delay = DELAY_MIN;
@@ -83,15 +83,6 @@ impl SupervisedProbe {
             }
         }
     }
-}
-
-/// The message of a panic.
-pub(crate) fn reason(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use console_core::log_budget::LogBudget;
+use console_core::tasks::panic_message;
 use console_core::trace_context::TraceContext;
 use futures::FutureExt;
 use galera::access::PermissionDenied;
@@ -308,7 +309,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
-            ApiError::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response()
+            ApiError::internal(format!("panic: {}", panic_message(panic.as_ref()))).into_response()
         }
     };
     let Some(error) = response
@@ -365,12 +366,6 @@ fn log_error(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
 
 /// Errors that are logged in a minute, of each code.
 static LOGGED_ERRORS: LogBudget = LogBudget::new(10);
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-}
 
 /// Converts an error response of a library. HTML pages and problem documents are kept.
 fn from_library_response(response: &Response, method: &Method, path: &str) -> Option<ApiError> {
